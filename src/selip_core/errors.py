@@ -1,0 +1,45 @@
+"""Errors of data: everything that is wrong with a file, told at once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, and where.
+
+    Attributes:
+        where: The place, such as ``"reports.jsonl:3 $.findings[1].negated"``: a file as the user
+            named it, a line (from 1), a JSON path. Never a value: values can name a patient.
+        message: What was needed, what came, what to do.
+    """
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+class DataError(ValueError):
+    """All problems of one input, one a line.
+
+    Args:
+        summary: What was being done, such as ``"manifest.jsonl cannot be read"``.
+        problems: Everything found; at least one.
+
+    Example:
+        >>> raise DataError("a.jsonl is not valid", [Problem("a.jsonl:2", "expected an object")])
+        Traceback (most recent call last):
+        ...
+        selip_core.errors.DataError: a.jsonl is not valid (1 problem)
+          a.jsonl:2: expected an object
+    """
+
+    def __init__(self, summary: str, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        noun = "problem" if count == 1 else "problems"
+        super().__init__(
+            "\n  ".join([f"{summary} ({count} {noun})", *map(str, self.problems)])
+        )
