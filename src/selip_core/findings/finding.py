@@ -1,0 +1,69 @@
+"""A finding: one statement about one place in one sequence."""
+
+import json
+import unicodedata
+
+from pydantic import BaseModel, ConfigDict
+
+
+def normalize_text(text: str) -> str:
+    """Return the form in which two strings are compared: Unicode NFKC.
+
+    Full-width and half-width forms become equal; nothing else changes. Texts are kept as written
+    wherever they are shown.
+
+    Example:
+        >>> normalize_text("Ｔ２")
+        'T2'
+    """
+    return unicodedata.normalize("NFKC", text)
+
+
+class Finding(BaseModel):
+    """One statement about one place in one sequence, such as a lesion.
+
+    The schema is data: besides the fields named here, a finding keeps whatever fields it is given,
+    and finding kernels may read any of them. ``""`` is a value, ``None`` is missing.
+
+    Attributes:
+        modality: The sequence that shows it, such as ``"T2"``.
+        site: The anatomical place, such as ``"frontal lobe"``.
+        laterality: ``"left"``, ``"right"``, ``"bilateral"``, or the user's own words.
+        signal: The signal against normal tissue, such as ``"high"``.
+        morphology: The shape, such as ``"patchy"``.
+        extent: The size, with its unit where there is one, such as ``"12 mm"``.
+        negated: True if the report says that it is absent.
+        text: The words of the report it came from.
+
+    Raises:
+        pydantic.ValidationError: If a field has the wrong type. It is a ``ValueError``.
+
+    Example:
+        >>> finding = Finding(site="pons", signal="high", certainty="probable")
+        >>> finding.value("certainty"), finding.value("extent")
+        ('probable', None)
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, hide_input_in_errors=True)
+
+    modality: str | None = None
+    site: str | None = None
+    laterality: str | None = None
+    signal: str | None = None
+    morphology: str | None = None
+    extent: str | None = None
+    negated: bool = False
+    text: str | None = None
+
+    def value(self, field: str) -> str | None:
+        """Return a field in the form in which it is compared, or ``None`` if it is missing.
+
+        Strings are normalised by :func:`normalize_text`; any other JSON value becomes its JSON
+        text, so that ``3`` and ``"3"`` agree.
+        """
+        value = getattr(self, field, None)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            value = json.dumps(value, ensure_ascii=False, sort_keys=True)
+        return normalize_text(value)

@@ -1,0 +1,42 @@
+import pytest
+from pydantic import ValidationError
+
+from selip_core.findings import Finding, Report
+
+
+def test_values_are_compared_normalised_and_shown_as_written():
+    finding = Finding(site="Ｔ２区")
+    assert finding.site == "Ｔ２区"
+    assert finding.value("site") == "T2区"
+
+
+def test_empty_is_a_value_and_none_is_missing():
+    assert Finding(site="").value("site") == ""
+    assert Finding().value("site") is None
+    assert Finding().value("a field nobody gave") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "compared"), [(3, "3"), (True, "true"), ({"b": 1, "a": 2}, '{"a": 2, "b": 1}')]
+)
+def test_extra_fields_of_any_json_type_can_be_compared(value, compared):
+    assert Finding(extra=value).value("extra") == compared
+
+
+def test_wrong_type_is_refused_without_showing_the_value():
+    with pytest.raises(ValidationError, match="valid string") as caught:
+        Finding(site=12345)
+    assert "12345" not in str(caught.value)
+
+
+def test_normal_report_may_negate_but_not_affirm():
+    assert Report(id="a", normal=True, findings=[Finding(site="pons", negated=True)]).normal
+    with pytest.raises(ValidationError, match="negated findings only"):
+        Report(id="a", normal=True, findings=[Finding(site="pons")])
+
+
+def test_unknown_is_neither_normal_nor_has_findings():
+    assert Report(id="a").is_unknown
+    assert not Report(id="a", normal=True).is_unknown
+    assert Report(id="a", normal=False).is_unknown
+    assert not Report(id="a", findings=[Finding()]).is_unknown
