@@ -1,0 +1,22 @@
+"""Image encoders: volumes to embeddings, by name, behind one small interface."""
+
+from selip_core.encoders.interface import ImageEncoder
+from selip_core.encoders.pooling import AveragePooling, GridPooling
+from selip_core.encoders.registry import (
+    create_image_encoder,
+    list_image_encoders,
+    register_image_encoder,
+)
+from selip_core.encoders.resnet import ResNetEncoder
+from selip_core.encoders.spec import ImageEncoderSpec
+
+__all__ = [
+    "AveragePooling",
+    "GridPooling",
+    "ImageEncoder",
+    "ImageEncoderSpec",
+    "ResNetEncoder",
+    "create_image_encoder",
+    "list_image_encoders",
+    "register_image_encoder",
+]
