@@ -12,7 +12,8 @@ Size = tuple[int, int, int]
 class ImageEncoderSpec:
     """Shapes of an encoder's input and of its feature pyramid.
 
-    Axes stand in (depth, height, width) order. A map of stride ``s`` has ``ceil(size / s)`` voxels along an axis of ``size`` voxels.
+    Axes stand in (depth, height, width) order. A map of stride ``s`` has ``ceil(size / s)`` voxels
+    along an axis of ``size`` voxels.
 
     Attributes:
         in_channels: Channels of the input volume.
