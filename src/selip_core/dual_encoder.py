@@ -1,0 +1,108 @@
+"""The dual encoder: an image encoder, a text encoder and the scale of their logits."""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+
+class DualEncoderOutput(NamedTuple):
+    """What a contrastive loss takes, in its order.
+
+    Attributes:
+        image_features: Unit-norm embeddings of the images, at least float32.
+        text_features: Unit-norm embeddings of the texts, at least float32.
+        logit_scale: The multiplier of their cosines, not its logarithm.
+    """
+
+    image_features: Float[Tensor, "b d"]
+    text_features: Float[Tensor, "b d"]
+    logit_scale: Float[Tensor, ""]
+
+
+class DualEncoder(nn.Module):
+    """Images and texts to unit-norm features of one space, with a learnable logit scale.
+
+    Args:
+        image_encoder: Any module from images to ``(b, embed_dim)``.
+        text_encoder: Any module from what is given as texts to ``(b, embed_dim)``.
+        initial_logit_scale: The multiplier at the start, in ``[1, maximum_logit_scale]``.
+        maximum_logit_scale: Where :meth:`clamp_logit_scale_` stops the multiplier.
+
+    Raises:
+        ValueError: If the encoders tell different ``embed_dim``, or if the initial scale is outside
+            its range.
+
+    Example:
+        >>> import torch
+        >>> model = DualEncoder(torch.nn.Linear(6, 4), torch.nn.Linear(5, 4))
+        >>> image_features, text_features, logit_scale = model(torch.ones(3, 6), torch.ones(3, 5))
+        >>> torch.allclose(image_features.norm(dim=1), torch.ones(3))
+        True
+        >>> round(logit_scale.item(), 2)
+        14.29
+
+    Source:
+        CLIP (arXiv 2103.00020), section 2.5: the scale is learned as its logarithm, starts at
+        1 / 0.07 and is kept from exceeding 100.
+    """
+
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        text_encoder: nn.Module,
+        initial_logit_scale: float = 1 / 0.07,
+        maximum_logit_scale: float = 100.0,
+    ) -> None:
+        super().__init__()
+        _check_embed_dims(image_encoder, text_encoder)
+        if not 1 <= initial_logit_scale <= maximum_logit_scale:
+            raise ValueError(
+                "initial_logit_scale must be between 1 and maximum_logit_scale "
+                f"({maximum_logit_scale:g}), got {initial_logit_scale:g}"
+            )
+        self.image_encoder = image_encoder
+        self.text_encoder = text_encoder
+        self.maximum_logit_scale = maximum_logit_scale
+        self.log_logit_scale = nn.Parameter(torch.tensor(math.log(initial_logit_scale)))
+
+    @property
+    def logit_scale(self) -> Float[Tensor, ""]:
+        """The multiplier of the cosines, ``exp(log_logit_scale)``."""
+        return self.log_logit_scale.exp()
+
+    def encode_image(self, images: Any) -> Float[Tensor, "b d"]:
+        """Return unit-norm embeddings of what the image encoder takes."""
+        return _unit_norm(self.image_encoder(images))
+
+    def encode_text(self, texts: Any) -> Float[Tensor, "b d"]:
+        """Return unit-norm embeddings of what the text encoder takes."""
+        return _unit_norm(self.text_encoder(texts))
+
+    def forward(self, images: Any, texts: Any) -> DualEncoderOutput:
+        """Return both features and the scale: the first arguments of the loss."""
+        return DualEncoderOutput(
+            self.encode_image(images), self.encode_text(texts), self.logit_scale
+        )
+
+    @torch.no_grad()
+    def clamp_logit_scale_(self) -> None:
+        """Bring the scale back into ``[1, maximum_logit_scale]``, after each optimiser step."""
+        self.log_logit_scale.clamp_(0, math.log(self.maximum_logit_scale))
+
+
+def _unit_norm(features: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+    # Under autocast the features come in half precision, whose squares are too coarse for a norm.
+    return normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=-1)
+
+
+def _check_embed_dims(image_encoder: nn.Module, text_encoder: nn.Module) -> None:
+    image, text = (getattr(encoder, "embed_dim", None) for encoder in (image_encoder, text_encoder))
+    if image is not None and text is not None and image != text:
+        raise ValueError(
+            f"both encoders must have the same embed_dim, got {image} for images and {text} for "
+            "texts: create them with the same embed_dim"
+        )
