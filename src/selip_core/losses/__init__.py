@@ -1,0 +1,6 @@
+"""The contrastive loss with soft targets, and what a target has to be."""
+
+from selip_core.losses.similarity_clip import SimilarityCLIPLoss, similarity_clip_loss
+from selip_core.losses.target import Target, TiledTarget
+
+__all__ = ["SimilarityCLIPLoss", "Target", "TiledTarget", "similarity_clip_loss"]

@@ -1,0 +1,72 @@
+"""The loss with its table of logits, in plain autograd: three N x N x D products.
+
+It shows what the loss is, the other back ends are held to it, and it is the fastest for small
+batches.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from selip_core.losses.precision import accumulation_dtype
+from selip_core.losses.ranks import Ranks
+from selip_core.losses.target import Target, TwoWayTarget
+
+
+def soft_cross_entropy(
+    image_features: Float[Tensor, "n d"],
+    text_features: Float[Tensor, "n d"],
+    logit_scale: Float[Tensor, ""],
+    target: TwoWayTarget | None,
+    align_weight: float,
+    similarity_weight: float,
+    ranks: Ranks,
+) -> Float[Tensor, ""]:
+    """Return ``mean cross-entropy of rows and columns``, wanted: own pairs and targets."""
+    logits = _logits(image_features, text_features, logit_scale)
+    wanted = align_weight * torch.eye(ranks.total, dtype=logits.dtype, device=logits.device)
+    if target is not None:
+        with torch.no_grad():
+            similarities = target.similarities.dense()
+            by_row = similarities / target.row_sums[:, None]
+            wanted += similarity_weight / 2 * (by_row + similarities / target.column_sums)
+    weight = (align_weight + similarity_weight) / 2
+    repulsion = weight * (logits.logsumexp(1).mean() + logits.logsumexp(0).mean())
+    return repulsion - (wanted * logits).sum() / ranks.total
+
+
+def clamped_loss(
+    image_features: Float[Tensor, "n d"],
+    text_features: Float[Tensor, "n d"],
+    logit_scale: Float[Tensor, ""],
+    target: Target,
+    align_weight: float,
+    similarity_weight: float,
+    clamp_eps: float,
+) -> Float[Tensor, ""]:
+    """Return the paper's total; the gradients of ``clamp`` are the authors' own."""
+    logits = _logits(image_features, text_features, logit_scale)
+    with torch.no_grad():
+        similarities = target.dense()
+        row_sums = target.row_sums().clamp(min=clamp_eps)
+        wanted = (similarities / row_sums[:, None]).clamp(clamp_eps, 1)
+    align = (_cross_entropy(logits) + _cross_entropy(logits.T)) / 2
+    divergence = sum(
+        (wanted * (wanted.log() - table.softmax(1).clamp(clamp_eps, 1).log())).sum(1).mean()
+        for table in (logits, logits.T)
+    )
+    return align_weight * align + similarity_weight / 2 * divergence
+
+
+def _logits(
+    image_features: Float[Tensor, "n d"],
+    text_features: Float[Tensor, "n d"],
+    logit_scale: Float[Tensor, ""],
+) -> Float[Tensor, "n n"]:
+    dtype = accumulation_dtype(image_features.dtype)
+    scale = logit_scale.to(image_features.device, dtype)
+    return scale * (image_features.to(dtype) @ text_features.to(dtype).T)
+
+
+def _cross_entropy(logits: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
+    return logits.logsumexp(1).mean() - logits.diagonal().mean()

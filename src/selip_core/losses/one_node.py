@@ -1,0 +1,127 @@
+"""The loss as one autograd node: two log-sum-exps and one product, nothing N x N kept."""
+
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from selip_core.losses.precision import accumulation_dtype, full_precision, working
+from selip_core.losses.ranks import Ranks
+from selip_core.losses.target import TwoWayTarget
+
+
+class Sweeps(Protocol):
+    """What a back end computes over all pairs; ``selip_core.losses.chunked`` describes both."""
+
+    def logsumexps(
+        self,
+        images: Float[Tensor, "n d"],
+        texts: Float[Tensor, "m d"],
+        logit_scale: Float[Tensor, ""],
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " m"]]:
+        """Return the log-sum-exp of every row and column."""
+
+    def gradient_products(
+        self,
+        images: Float[Tensor, "n d"],
+        texts: Float[Tensor, "m d"],
+        logit_scale: Float[Tensor, ""],
+        rows: Float[Tensor, " n"],
+        columns: Float[Tensor, " m"],
+        weight: float,
+        own_weight: float,
+        first_own: int,
+    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
+        """Return the products of the softmaxes less the own pairs with texts and images."""
+
+
+def soft_cross_entropy(
+    image_features: Float[Tensor, "n d"],
+    text_features: Float[Tensor, "n d"],
+    logit_scale: Float[Tensor, ""],
+    target: TwoWayTarget | None,
+    align_weight: float,
+    similarity_weight: float,
+    ranks: Ranks,
+    *,
+    sweeps: Sweeps,
+) -> Float[Tensor, ""]:
+    """Return this process's share of the loss; the shares of all ranks add up to it."""
+    loss: Tensor = _SoftCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        image_features,
+        text_features,
+        logit_scale,
+        target,
+        align_weight,
+        similarity_weight,
+        ranks,
+        sweeps,
+    )
+    return loss
+
+
+class _SoftCrossEntropy(torch.autograd.Function):
+    """With ``w = (a + b)/2``, ``Q`` the two-way target and ``N`` texts of all ranks.
+
+    Value: ``(w [sum lse_rows + sum lse_columns] - tau sum(I * (a T + b Q T))) / N``.
+    Gradient of the logits: ``G = (w (P_rows + P_columns) - a identity - b Q) / N``;
+    ``dI = tau G T``, ``dT = tau G' I``, ``dtau = sum(I * (G T))``.
+    The division by ``N`` comes last: ``p/N`` would underflow in float16.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: Tensor,
+        target: TwoWayTarget | None,
+        align_weight: float,
+        similarity_weight: float,
+        ranks: Ranks,
+        sweeps: Sweeps,
+    ) -> Tensor:
+        dtype = accumulation_dtype(image_features.dtype)
+        images, texts = working(image_features), working(ranks.gather(text_features))
+        scale = logit_scale.to(images.device, dtype)
+        rows, columns = sweeps.logsumexps(images, texts, scale)
+        columns = ranks.logsumexp(columns)
+        wide_texts = texts.to(dtype)
+        attraction = align_weight * wide_texts[ranks.own]
+        pull = None
+        if target is not None:
+            pull = similarity_weight * target.matmul(wide_texts)
+            attraction += pull
+        weight = (align_weight + similarity_weight) / 2
+        ctx.save_for_backward(image_features, texts, logit_scale, rows, columns, pull)
+        ctx.target, ctx.ranks, ctx.sweeps = target, ranks, sweeps
+        ctx.weights = weight, align_weight, similarity_weight
+        repulsion = weight * (rows.sum() + columns[ranks.own].sum())
+        return (repulsion - scale * (images * attraction).sum()) / ranks.total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        image_features, texts, logit_scale, rows, columns, pull = ctx.saved_tensors
+        weight, align_weight, similarity_weight = ctx.weights
+        ranks, dtype = ctx.ranks, rows.dtype
+        with full_precision(texts):
+            images, scale = working(image_features), logit_scale.to(rows)
+            image_products, text_products = ctx.sweeps.gradient_products(
+                images, texts, scale, rows, columns, weight, align_weight, ranks.own.start
+            )
+            if pull is not None:
+                image_products -= pull
+                text_products -= similarity_weight * ctx.target.rmatmul(images.to(dtype))
+            factor = gradient / ranks.total
+            scale_gradient = factor * (images * image_products).sum()
+            image_gradient = image_products.mul_(factor * scale)
+            text_gradient = ranks.scatter_sum(text_products).mul_(factor * scale)
+        return (
+            image_gradient.to(image_features.dtype),
+            text_gradient.to(image_features.dtype),
+            scale_gradient.to(logit_scale),
+            *[None] * 5,
+        )

@@ -1,0 +1,102 @@
+"""The processes that share one batch: who holds which rows, and the four exchanges of the loss."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@final
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of one loss; with ``group=None`` this one alone, and nothing is sent.
+
+    Attributes:
+        group: The processes, or None.
+        sizes: Rows held by each rank, in rank order.
+        rank: The position of this process.
+    """
+
+    group: "dist.ProcessGroup | None"
+    sizes: tuple[int, ...]
+    rank: int
+
+    @classmethod
+    def of(cls, features: Float[Tensor, "n d"], group: "dist.ProcessGroup | None") -> "Ranks":
+        """Return the processes of ``group``; sizes are exchanged, as they may differ."""
+        if group is None:
+            return cls(None, (len(features),), 0)
+        sizes = torch.zeros(dist.get_world_size(group), dtype=torch.int64, device=features.device)
+        rank = dist.get_rank(group)
+        sizes[rank] = len(features)
+        dist.all_reduce(sizes, group=group)
+        return cls(group, tuple(sizes.tolist()), rank)
+
+    @property
+    def total(self) -> int:
+        """Rows of all ranks."""
+        return sum(self.sizes)
+
+    @property
+    def own(self) -> slice:
+        """Where the rows of this rank stand among all."""
+        start = sum(self.sizes[: self.rank])
+        return slice(start, start + self.sizes[self.rank])
+
+    def gather(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "m d"]:
+        """Return the rows of all ranks, in rank order."""
+        if self.group is None:
+            return features
+        # Collectives want equal shapes: every rank sends as many rows as the largest holds.
+        longest, width = max(self.sizes), features.shape[1]
+        sent = features.new_zeros(longest, width)
+        sent[: len(features)] = features
+        received = features.new_empty(len(self.sizes) * longest, width)
+        _exchange("all_gather_single", "all_gather_into_tensor")(received, sent, group=self.group)
+        parts = received.reshape(-1, longest, width)
+        return torch.cat([part[:size] for part, size in zip(parts, self.sizes, strict=True)])
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the sum over ranks."""
+        if self.group is None:
+            return values
+        total = values.clone()
+        dist.all_reduce(total, group=self.group)
+        return total
+
+    def all(self, holds: Bool[Tensor, ""]) -> bool:
+        """Return whether it holds on every rank."""
+        return bool(self.sum((~holds).to(torch.int64)) == 0)
+
+    def logsumexp(self, values: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
+        """Return the logarithm of the sum over ranks of ``exp(values)``: a MAX, then a SUM."""
+        if self.group is None:
+            return values
+        largest = values.clone()
+        dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.group)
+        return largest + self.sum((values - largest).exp()).log()
+
+    def scatter_sum(self, gradient: Float[Tensor, "m d"]) -> Float[Tensor, "n d"]:
+        """Return this rank's rows of the sum over ranks."""
+        if self.group is None:
+            return gradient
+        longest, width = max(self.sizes), gradient.shape[1]
+        sent = gradient.new_zeros(len(self.sizes), longest, width)
+        start = 0
+        for slot, size in zip(sent, self.sizes, strict=True):
+            slot[:size] = gradient[start : start + size]
+            start += size
+        received = gradient.new_empty(longest, width)
+        reduce_scatter = _exchange("reduce_scatter_single", "reduce_scatter_tensor")
+        reduce_scatter(received, sent.flatten(0, 1), group=self.group)
+        return received[: self.sizes[self.rank]]
+
+
+def _exchange(name: str, older_name: str) -> Callable[..., object]:
+    """Return a collective by the name that newer releases of torch give it, or the older one."""
+    found: Callable[..., object] = getattr(dist, name, None) or getattr(dist, older_name)
+    return found
