@@ -1,14 +1,23 @@
 """Volumes and reports on disk: manifest, preprocessing, data set, sampler, checker."""
 
+from selip_core.data.cache import VolumeCache
+from selip_core.data.dataset import VolumeDataset, VolumeItem
 from selip_core.data.files import atomic_path
 from selip_core.data.manifest import KNOWN_SEQUENCES, Manifest, ManifestRow
 from selip_core.data.manifest_jsonl import read_manifest, write_manifest
+from selip_core.data.preprocessing import Preprocessing
+from selip_core.data.volumes import read_volume
 
 __all__ = [
     "KNOWN_SEQUENCES",
     "Manifest",
     "ManifestRow",
+    "Preprocessing",
+    "VolumeCache",
+    "VolumeDataset",
+    "VolumeItem",
     "atomic_path",
     "read_manifest",
+    "read_volume",
     "write_manifest",
 ]

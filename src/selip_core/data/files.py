@@ -9,11 +9,11 @@ from pathlib import Path
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; what the block wrote there becomes ``path`` at its end.
+    """Yield a temporary path beside ``path``; what the block wrote there becomes ``path``.
 
-    The temporary name ends as the target's does (``.nii.gz``, ``.safetensors``), since writers choose
-    their format by it. The file reaches the disk before it takes the target's name. If the block
-    raises, Ctrl-C included, the temporary file is removed and the target stays as it was.
+    The temporary name ends as the target's does (``.nii.gz``, ``.safetensors``), since writers
+    choose their format by it. The file reaches the disk before it takes the target's name. If the
+    block raises, Ctrl-C included, the temporary file is removed and the target stays as it was.
 
     Raises:
         FileNotFoundError: If the folder is missing, or the block wrote nothing.
