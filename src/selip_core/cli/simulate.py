@@ -1,0 +1,65 @@
+"""``selip simulate``: make a data set of simulated head-MRI studies."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from selip_core.simulation.contrast import SEQUENCES
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the subcommand and its arguments."""
+    parser = subparsers.add_parser(
+        "simulate",
+        help="make simulated head-MRI studies with reports",
+        description=(
+            "Make simulated head-MRI studies: lesions in deformed copies of the MNI152 template, "
+            "with findings, reports in English and Chinese, and the truth behind them. "
+            "The same command goes on after an interruption."
+        ),
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder to make or to go on with")
+    parser.add_argument("--studies", type=int, required=True, help="number of studies")
+    parser.add_argument("--seed", type=int, default=0, help="start of all chance (default: 0)")
+    parser.add_argument(
+        "--spacing", type=float, default=4.0, metavar="MM", help="voxel size (default: 4)"
+    )
+    parser.add_argument("--workers", type=int, help="processes (default: as many as cores)")
+    parser.add_argument(
+        "--sequences", nargs="+", choices=SEQUENCES, default=SEQUENCES, help="default: all"
+    )
+    parser.add_argument(
+        "--normal-share", type=float, default=0.4, help="share without lesions (default: 0.4)"
+    )
+    parser.add_argument(
+        "--tail",
+        type=float,
+        default=1.0,
+        help="power of the frequencies of findings; 0 makes all equally frequent (default: 1)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Simulate, and print where the manifest is."""
+    from selip_core.simulation import simulate
+
+    try:
+        manifest = simulate(
+            arguments.out,
+            arguments.studies,
+            arguments.seed,
+            arguments.spacing,
+            arguments.workers,
+            sequences=tuple(arguments.sequences),
+            normal_share=arguments.normal_share,
+            tail=arguments.tail,
+        )
+    except KeyboardInterrupt:
+        print(
+            f"\nstopped; the studies in {arguments.out} are complete, and the same command goes on",
+            file=sys.stderr,
+        )
+        raise
+    print(f"{arguments.studies} simulated studies: {manifest}")
+    return 0

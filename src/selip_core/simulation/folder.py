@@ -1,0 +1,84 @@
+"""The output folder: checked before any work, and tied to one set of parameters."""
+
+import json
+import platform
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from selip_core._version import __version__
+from selip_core.data.files import atomic_path
+from selip_core.simulation.parameters import Parameters
+
+CARD_NAME = "simulation.json"
+PACKAGES = ("numpy", "scipy", "nibabel", "nilearn")
+
+
+def prepare_folder(out: Path, parameters: Parameters) -> None:
+    """Make the folder and its ``simulation.json``, or check that both agree with the parameters.
+
+    Raises:
+        ValueError: If the folder cannot be written, holds other data, or was made with other
+            parameters.
+    """
+    _check_writable(out)
+    card = out / CARD_NAME
+    if card.exists():
+        _check_same(card, parameters)
+        return
+    if any(out.iterdir()):
+        raise ValueError(
+            f"{out} holds files but no {CARD_NAME}, so it is not a folder of simulated studies; "
+            "choose an empty or a new folder"
+        )
+    with atomic_path(card) as temporary:
+        temporary.write_text(
+            json.dumps(_card(parameters), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+
+
+def _check_writable(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to the output folder {out}: {error.strerror}; choose another folder"
+        ) from error
+
+
+def _check_same(card: Path, parameters: Parameters) -> None:
+    try:
+        found = json.loads(card.read_text(encoding="utf-8"))["parameters"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{card} is not a card that the simulator wrote; choose another folder"
+        ) from error
+    wanted = parameters.to_json()
+    different = sorted(key for key in wanted | found if wanted.get(key) != found.get(key))
+    if different:
+        told = ", ".join(
+            f"{key} was {found.get(key)!r}, is now {wanted.get(key)!r}" for key in different
+        )
+        raise ValueError(
+            f"{card.parent} was made with other parameters ({told}); "
+            "give the earlier ones to go on with it, or choose another folder"
+        )
+
+
+def _card(parameters: Parameters) -> dict[str, Any]:
+    return {
+        "simulated": True,
+        "description": (
+            "Simulated data: lesions drawn into the MNI152 template (ICBM 2009a), with reports "
+            "made from what was drawn. No patient was examined."
+        ),
+        "parameters": parameters.to_json(),
+        "versions": {
+            "selip-core": __version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in PACKAGES},
+        },
+    }
