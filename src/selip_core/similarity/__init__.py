@@ -1,0 +1,34 @@
+"""Similarity of reports: what makes them alike, and the operators that say so."""
+
+from selip_core.similarity.identical import identical_positives
+from selip_core.similarity.kernels import FindingKernel, dice, exact, fuzzy
+from selip_core.similarity.operators import (
+    Dense,
+    Factored,
+    Identity,
+    LowRank,
+    ScaledSum,
+    SimilarityOperator,
+)
+from selip_core.similarity.semantic import SemanticSimilarity
+from selip_core.similarity.similarity import MixedSimilarity, Similarity
+from selip_core.similarity.syntax import DEFAULT_KERNEL, SyntaxSimilarity
+
+__all__ = [
+    "DEFAULT_KERNEL",
+    "Dense",
+    "Factored",
+    "FindingKernel",
+    "Identity",
+    "LowRank",
+    "MixedSimilarity",
+    "ScaledSum",
+    "SemanticSimilarity",
+    "Similarity",
+    "SimilarityOperator",
+    "SyntaxSimilarity",
+    "dice",
+    "exact",
+    "fuzzy",
+    "identical_positives",
+]

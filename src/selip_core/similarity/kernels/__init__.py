@@ -1,0 +1,17 @@
+"""Finding kernels: how alike two findings are."""
+
+from selip_core.similarity.kernels.algebra import FieldKernel, FindingKernel
+from selip_core.similarity.kernels.dice import Dice, dice
+from selip_core.similarity.kernels.exact import Exact, exact
+from selip_core.similarity.kernels.fuzzy import Fuzzy, fuzzy
+
+__all__ = [
+    "Dice",
+    "Exact",
+    "FieldKernel",
+    "FindingKernel",
+    "Fuzzy",
+    "dice",
+    "exact",
+    "fuzzy",
+]

@@ -1,0 +1,111 @@
+"""The protocol that every similarity operator keeps."""
+
+import abc
+from typing import Self, TypeAlias
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Index: TypeAlias = Int[Tensor, " selected"]
+"""Positions (int64) of rows or columns."""
+
+_TILE_ROWS = 1024
+
+
+class SimilarityOperator(abc.ABC):
+    """Non-negative similarities ``S``, known only by how they act on vectors.
+
+    Row ``i`` is report ``i`` of one batch, column ``j`` report ``j`` of another (often the same).
+    Values lie in ``[0, 1]`` and have no unit; whoever uses them as a target normalises them.
+    Operators compute in float32 or float64: vectors in a lower precision are raised to it.
+    """
+
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Numbers of rows and columns."""
+
+    @property
+    @abc.abstractmethod
+    def dtype(self) -> torch.dtype:
+        """float32 or float64."""
+
+    @property
+    @abc.abstractmethod
+    def device(self) -> torch.device:
+        """Where the factors lie."""
+
+    @abc.abstractmethod
+    def matmul(self, x: Float[Tensor, "columns d"]) -> Float[Tensor, "rows d"]:
+        """Return ``S @ x``."""
+
+    @abc.abstractmethod
+    def rmatmul(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "columns d"]:
+        """Return ``S.T @ x``."""
+
+    @abc.abstractmethod
+    def select(self, rows: Index, columns: Index) -> "SimilarityOperator":
+        """Return the block of these rows and columns: a mini-batch, or what one process needs."""
+
+    @abc.abstractmethod
+    def tile(self, rows: slice, columns: slice) -> Float[Tensor, "tile_rows tile_columns"]:
+        """Return a contiguous block as a table."""
+
+    @abc.abstractmethod
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """Return the operator on another device or in another precision; only factors move."""
+
+    def row_sums(self) -> Float[Tensor, " rows"]:
+        """Return ``S @ 1``."""
+        ones = torch.ones(self.shape[1], 1, dtype=self.dtype, device=self.device)
+        return self.matmul(ones).squeeze(1)
+
+    def column_sums(self) -> Float[Tensor, " columns"]:
+        """Return ``S.T @ 1``."""
+        ones = torch.ones(self.shape[0], 1, dtype=self.dtype, device=self.device)
+        return self.rmatmul(ones).squeeze(1)
+
+    def dense(self) -> Float[Tensor, "rows columns"]:
+        """Return the whole table: for people and tests, never for training."""
+        return self.tile(slice(None), slice(None))
+
+    def entropy(self) -> tuple[Float[Tensor, " rows"], Float[Tensor, " columns"]]:
+        """Return the entropies of the normalised rows and of the normalised columns, in nats.
+
+        With ``p = s / r`` and ``r = sum s``: ``-sum p log p = log r - (sum s log s) / r``, so one
+        sweep over tiles serves both directions.
+        """
+        rows, columns = self.shape
+        by_row = torch.empty(rows, dtype=self.dtype, device=self.device)
+        by_column = torch.zeros(columns, dtype=self.dtype, device=self.device)
+        for start in range(0, rows, _TILE_ROWS):
+            block = slice(start, min(start + _TILE_ROWS, rows))
+            values = self.tile(block, slice(None))
+            terms = torch.xlogy(values, values)
+            by_row[block] = terms.sum(1)
+            by_column += terms.sum(0)
+        row_sums, column_sums = self.row_sums(), self.column_sums()
+        return row_sums.log() - by_row / row_sums, column_sums.log() - by_column / column_sums
+
+    def _raised(self, x: Tensor, size: int, name: str) -> Tensor:
+        """Return ``x`` in this operator's precision, or say why it cannot be multiplied."""
+        if x.ndim != 2 or x.shape[0] != size:
+            raise ValueError(
+                f"{name} of an operator of shape {self.shape} needs ({size}, d), "
+                f"got {tuple(x.shape)}"
+            )
+        return x.to(self.dtype)
+
+
+def computing_dtype(tensor: Tensor, name: str) -> torch.dtype:
+    """Return float64 for float64 and float32 for any other floating dtype.
+
+    Raises:
+        ValueError: If the tensor is not floating.
+    """
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name} must be floating, got {tensor.dtype}; convert it with .float()")
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32

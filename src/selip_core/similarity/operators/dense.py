@@ -1,0 +1,79 @@
+"""A similarity given as a table."""
+
+from dataclasses import dataclass
+from typing import Self, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from selip_core.similarity.operators.base import Index, SimilarityOperator, computing_dtype
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Dense(SimilarityOperator):
+    """``S`` as a table of raw similarities, in ``O(N M)`` memory.
+
+    Args:
+        values: Finite and not negative; half precision is raised to float32.
+
+    Raises:
+        ValueError: If the values are not a floating matrix, or negative, or not finite.
+
+    Example:
+        >>> operator = Dense(torch.tensor([[1.0, 0.5], [0.5, 1.0]]))
+        >>> operator.row_sums()
+        tensor([1.5000, 1.5000])
+    """
+
+    values: Float[Tensor, "rows columns"]
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2:
+            raise ValueError(f"a similarity must be a matrix, got shape {tuple(self.values.shape)}")
+        values = self.values.to(computing_dtype(self.values, "a similarity"))
+        if values.numel() and not bool((values.min() >= 0) & (values.max() < torch.inf)):
+            raise ValueError(
+                "similarities must be finite and not negative, got "
+                f"{int((values < 0).sum())} negative and {int((~values.isfinite()).sum())} "
+                "not finite; clip or shift them first, as with (1 + cosine) / 2"
+            )
+        object.__setattr__(self, "values", values)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of rows and columns."""
+        return self.values.shape[0], self.values.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float32 or float64."""
+        return self.values.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the table lies."""
+        return self.values.device
+
+    def matmul(self, x: Tensor) -> Tensor:
+        """Return ``S @ x``."""
+        return self.values @ self._raised(x, self.shape[1], "matmul")
+
+    def rmatmul(self, x: Tensor) -> Tensor:
+        """Return ``S.T @ x``."""
+        return self.values.T @ self._raised(x, self.shape[0], "rmatmul")
+
+    def select(self, rows: Index, columns: Index) -> "Dense":
+        """Return the block of these rows and columns."""
+        return Dense(self.values[rows[:, None], columns[None, :]])
+
+    def tile(self, rows: slice, columns: slice) -> Tensor:
+        """Return a contiguous block of the table."""
+        return self.values[rows, columns]
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """Return the table on another device or in another precision."""
+        return type(self)(self.values.to(device=device, dtype=dtype))

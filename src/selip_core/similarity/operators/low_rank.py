@@ -1,0 +1,88 @@
+"""A similarity of low rank, such as the cosine of embeddings."""
+
+from dataclasses import dataclass
+from typing import Self, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from selip_core.similarity.operators.base import Index, SimilarityOperator, computing_dtype
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LowRank(SimilarityOperator):
+    """``S = left @ right.T``, in ``O((N + M) R)`` memory.
+
+    The values must not be negative; they are not looked at, since that would need the table.
+
+    Args:
+        left: A row a report of the rows.
+        right: A row a report of the columns.
+
+    Raises:
+        ValueError: If the factors are not floating matrices of one rank, dtype and device.
+
+    Example:
+        >>> operator = LowRank(torch.tensor([[1.0], [0.5]]), torch.tensor([[1.0], [0.5]]))
+        >>> operator.dense()
+        tensor([[1.0000, 0.5000],
+                [0.5000, 0.2500]])
+    """
+
+    left: Float[Tensor, "rows r"]
+    right: Float[Tensor, "columns r"]
+
+    def __post_init__(self) -> None:
+        left, right = self.left, self.right
+        if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[1]:
+            raise ValueError(
+                "left and right must be matrices of the same rank, got shapes "
+                f"{tuple(left.shape)} and {tuple(right.shape)}"
+            )
+        if left.dtype != right.dtype or left.device != right.device:
+            raise ValueError(
+                "left and right must share dtype and device, got "
+                f"{left.dtype} on {left.device} and {right.dtype} on {right.device}"
+            )
+        dtype = computing_dtype(left, "left")
+        object.__setattr__(self, "left", left.to(dtype))
+        object.__setattr__(self, "right", right.to(dtype))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of rows and columns."""
+        return self.left.shape[0], self.right.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float32 or float64."""
+        return self.left.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the factors lie."""
+        return self.left.device
+
+    def matmul(self, x: Tensor) -> Tensor:
+        """Return ``S @ x`` in two thin products."""
+        return self.left @ (self.right.T @ self._raised(x, self.shape[1], "matmul"))
+
+    def rmatmul(self, x: Tensor) -> Tensor:
+        """Return ``S.T @ x`` in two thin products."""
+        return self.right @ (self.left.T @ self._raised(x, self.shape[0], "rmatmul"))
+
+    def select(self, rows: Index, columns: Index) -> "LowRank":
+        """Return the block of these rows and columns."""
+        return LowRank(self.left[rows], self.right[columns])
+
+    def tile(self, rows: slice, columns: slice) -> Tensor:
+        """Return a contiguous block as a table."""
+        return self.left[rows] @ self.right[columns].T
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """Return the factors on another device or in another precision."""
+        return type(self)(self.left.to(device, dtype), self.right.to(device, dtype))

@@ -1,0 +1,89 @@
+"""A mix of similarities."""
+
+from dataclasses import dataclass
+from typing import Self, final
+
+import torch
+from torch import Tensor
+
+from selip_core.similarity.operators.base import Index, SimilarityOperator
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ScaledSum(SimilarityOperator):
+    """``S = sum_k scale_k * S_k``; never a table, whatever its parts are.
+
+    Args:
+        scales: Not negative, without unit; a sum of at most 1 keeps the values in ``[0, 1]``.
+        operators: As many as scales, of one shape, dtype and device.
+
+    Raises:
+        ValueError: If there is no operator, a scale is negative, or the operators do not fit.
+
+    Example:
+        >>> from selip_core.similarity.operators import Identity
+        >>> labels = torch.arange(2)
+        >>> mixed = ScaledSum((0.5, 0.25), (Identity(labels, labels), Identity(labels, labels)))
+        >>> mixed.row_sums()
+        tensor([0.7500, 0.7500])
+    """
+
+    scales: tuple[float, ...]
+    operators: tuple[SimilarityOperator, ...]
+
+    def __post_init__(self) -> None:
+        if not self.operators or len(self.scales) != len(self.operators):
+            raise ValueError(
+                "a scaled sum needs as many scales as operators and at least one, got "
+                f"{len(self.scales)} and {len(self.operators)}"
+            )
+        if not all(0 <= scale < torch.inf for scale in self.scales):
+            raise ValueError(f"scales must be finite and not negative, got {self.scales}")
+        kinds = {(part.shape, part.dtype, part.device) for part in self.operators}
+        if len(kinds) > 1:
+            described = ", ".join(sorted(f"{s} {d} on {v}" for s, d, v in kinds))
+            raise ValueError(f"operators must share shape, dtype and device, got {described}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of rows and columns."""
+        return self.operators[0].shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float32 or float64."""
+        return self.operators[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the factors lie."""
+        return self.operators[0].device
+
+    def matmul(self, x: Tensor) -> Tensor:
+        """Return ``S @ x``."""
+        return self._sum([part.matmul(x) for part in self.operators])
+
+    def rmatmul(self, x: Tensor) -> Tensor:
+        """Return ``S.T @ x``."""
+        return self._sum([part.rmatmul(x) for part in self.operators])
+
+    def select(self, rows: Index, columns: Index) -> "ScaledSum":
+        """Return the block of these rows and columns."""
+        return ScaledSum(self.scales, tuple(part.select(rows, columns) for part in self.operators))
+
+    def tile(self, rows: slice, columns: slice) -> Tensor:
+        """Return a contiguous block as a table."""
+        return self._sum([part.tile(rows, columns) for part in self.operators])
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """Return the parts on another device or in another precision."""
+        return type(self)(self.scales, tuple(part.to(device, dtype) for part in self.operators))
+
+    def _sum(self, parts: list[Tensor]) -> Tensor:
+        total = self.scales[0] * parts[0]
+        for scale, part in zip(self.scales[1:], parts[1:], strict=True):
+            total = total + scale * part
+        return total

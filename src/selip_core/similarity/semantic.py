@@ -1,0 +1,131 @@
+"""Similarity of reports by the meaning of their texts."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, Self, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from selip_core.findings import Report
+from selip_core.similarity.operators import LowRank
+from selip_core.similarity.report_index import ReportIndex
+from selip_core.similarity.similarity import Similarity
+
+
+class SentenceEncoder(Protocol):
+    """What sentence-transformers models offer."""
+
+    def encode(self, sentences: list[str]) -> Any:
+        """Return an embedding a sentence."""
+
+
+@final
+class SemanticSimilarity(Similarity):
+    """How alike two reports are by the embeddings of their texts: ``(1 + cosine) / 2``.
+
+    In ``[0, 1]`` and of low rank: embeddings are never multiplied into a table.
+
+    Args:
+        encoder: The name or folder of a sentence-transformers model (loaded in float32 when it is
+            first needed; a name that is not in the cache is fetched), such a model, or any callable
+            from a list of texts to a matrix with a row a text.
+
+    Example:
+        >>> def count_letters(texts):
+        ...     return torch.tensor([[text.count(letter) for letter in "abc"] for text in texts])
+        >>> reports = [Report(id="x", text="a"), Report(id="y", text="bc")]
+        >>> SemanticSimilarity(count_letters).fit(reports).batch().dense()
+        tensor([[1.0000, 0.5000],
+                [0.5000, 1.0000]])
+
+    Source:
+        arXiv 2503.19801 (the semantic part of its similarity).
+    """
+
+    def __init__(
+        self,
+        encoder: str | os.PathLike[str] | SentenceEncoder | Callable[[list[str]], Any],
+    ) -> None:
+        self.encoder = encoder
+        self._index: ReportIndex | None = None
+        self._factor: Float[Tensor, "reports r"] | None = None
+
+    def fit(self, reports: Iterable[Report]) -> Self:
+        """Embed every distinct text of the corpus once.
+
+        Raises:
+            ValueError: If a report has no text, or the encoder's result is not a finite matrix with
+                a row a text and no row of zeros.
+        """
+        index = ReportIndex(reports)
+        missing = [place for place, report in enumerate(index.reports) if report.text is None]
+        if missing:
+            raise ValueError(
+                f"semantic similarity needs texts; {len(missing)} of {len(index.reports)} reports "
+                f"have none, at positions {missing[:10]}"
+            )
+        texts = [str(report.text) for report in index.reports]
+        distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        embeddings = _unit_rows(_embed(self.encoder, list(distinct)), len(distinct))
+        # (1 + e e') / 2 = [e, 1] [e, 1]' / 2
+        ones = torch.ones(len(distinct), 1, dtype=embeddings.dtype)
+        factor = torch.cat([embeddings, ones], dim=1) * 0.5**0.5
+        self._index = index
+        self._factor = factor[torch.tensor([distinct[text] for text in texts])]
+        return self
+
+    def batch(
+        self,
+        rows: Sequence[str] | None = None,
+        columns: Sequence[str] | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+    ) -> LowRank:
+        """Return the similarity of some fitted reports as an operator of low rank.
+
+        Args:
+            rows: Ids of the rows; ``None``: all fitted reports, in their order.
+            columns: Ids of the columns; ``None``: those of the rows.
+            dtype: float32 or float64.
+
+        Raises:
+            ValueError: If an id was not fitted, or nothing was.
+        """
+        if self._index is None or self._factor is None:
+            raise ValueError("this similarity is not fitted; call fit(reports) first")
+        left = self._factor[self._index.positions(rows, "rows")].to(dtype)
+        if columns is None:
+            return LowRank(left, left)
+        return LowRank(left, self._factor[self._index.positions(columns, "columns")].to(dtype))
+
+
+def _embed(encoder: Any, texts: list[str]) -> Any:
+    if isinstance(encoder, str | os.PathLike):
+        from sentence_transformers import SentenceTransformer
+
+        encoder = SentenceTransformer(
+            os.fspath(encoder),
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+        )
+    return encoder.encode(texts) if hasattr(encoder, "encode") else encoder(texts)
+
+
+def _unit_rows(embeddings: Any, rows: int) -> Float[Tensor, "rows r"]:
+    """Return the embeddings with unit norm, or say what is wrong with them."""
+    matrix = torch.as_tensor(embeddings).detach().cpu().to(torch.float64)
+    if matrix.ndim != 2 or matrix.shape[0] != rows:
+        raise ValueError(
+            f"the encoder must return a matrix with a row a text, ({rows}, r), "
+            f"got shape {tuple(matrix.shape)}"
+        )
+    norms = matrix.norm(dim=1, keepdim=True)
+    wrong = ~((norms > 0) & norms.isfinite())
+    if bool(wrong.any()):
+        raise ValueError(
+            "embeddings must be finite and not zero; the encoder returned "
+            f"{int(wrong.sum())} of {rows} that are not"
+        )
+    unit: Tensor = matrix / norms
+    return unit.to(torch.float32)
