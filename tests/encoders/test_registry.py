@@ -1,0 +1,66 @@
+import subprocess
+import sys
+
+import pytest
+
+from selip_core.encoders import (
+    create_image_encoder,
+    list_image_encoders,
+    register_image_encoder,
+    registry,
+)
+
+
+@pytest.fixture
+def own_registry(monkeypatch):
+    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+
+
+def test_lists_by_pattern_shallow_before_deep():
+    names = [f"resnet{depth}" for depth in (10, 18, 34, 50, 101, 152, 200)]
+    assert list_image_encoders("resnet[0-9]*[0-9]") == names
+    assert list_image_encoders("resnet1?") == ["resnet10", "resnet18"]
+    assert list_image_encoders("nothing*") == []
+
+
+def test_unknown_name_is_told_close_matches():
+    with pytest.raises(ValueError, match=r"named 'resnet51'; did you mean .*resnet50"):
+        create_image_encoder("resnet51")
+
+
+def test_name_like_no_other_is_told_all():
+    with pytest.raises(ValueError, match=r"did you mean resnet10, resnet18, .*resnet200"):
+        create_image_encoder("zzz")
+
+
+def test_unknown_option_is_told_those_allowed():
+    with pytest.raises(
+        ValueError, match=r"resnet10 has no option steam, wide; its options are \['stem', 'width'\]"
+    ):
+        create_image_encoder("resnet10", wide=2, steam="paper")
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_registers_what_users_bring():
+    @register_image_encoder("mine")
+    def build(in_channels, embed_dim, pooling, *, depth):
+        return in_channels, embed_dim, pooling, depth
+
+    assert list_image_encoders("mi*") == ["mine"]
+    assert create_image_encoder("mine", 3, 64, "grid", depth=9) == (3, 64, "grid", 9)
+    assert build(1, 2, "avg", depth=3) == (1, 2, "avg", 3)
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_taken_name_is_refused():
+    with pytest.raises(ValueError, match="'resnet10' is already registered"):
+        register_image_encoder("resnet10")(lambda: None)
+
+
+def test_names_are_known_without_loading_networks():
+    code = (
+        "import sys, selip_core.encoders as e, selip_core.dual_encoder, selip_core.text;"
+        "assert e.list_image_encoders();"
+        "assert not {'monai', 'transformers'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

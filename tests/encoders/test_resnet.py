@@ -1,0 +1,81 @@
+import pytest
+import torch
+
+from selip_core.encoders import ResNetEncoder
+
+
+@pytest.fixture(scope="module")
+def monai_resnet():
+    return pytest.importorskip("monai.networks.nets.resnet")
+
+
+def test_is_monais_network_behind_another_stem(monai_resnet):
+    encoder = ResNetEncoder(18, stem="cubic", width=1 / 16).eval()
+    theirs = monai_resnet.resnet18(
+        n_input_channels=1,
+        conv1_t_size=3,
+        conv1_t_stride=2,
+        widen_factor=1 / 16,
+        bias_downsample=False,
+        num_classes=512,
+    ).eval()
+    theirs.load_state_dict(
+        encoder.network.state_dict()
+        | {f"fc.{k}": v for k, v in encoder.pooling.projection.state_dict().items()}
+    )
+    x = torch.randn(2, 1, 33, 40, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(x), theirs(x), rtol=1e-4, atol=1e-5)
+
+
+def test_paper_stem_halves_the_plane_and_keeps_the_slices():
+    encoder = ResNetEncoder(10, width=1 / 16)
+    conv, pool = encoder.network.conv1, encoder.network.maxpool
+    assert (conv.kernel_size, conv.stride) == ((7, 7, 7), (1, 2, 2))
+    assert (pool.kernel_size, pool.stride) == ((1, 3, 3), (1, 2, 2))
+    assert encoder.spec.stage_strides == (
+        (1, 2, 2),
+        (1, 4, 4),
+        (2, 8, 8),
+        (4, 16, 16),
+        (8, 32, 32),
+    )
+
+
+@pytest.mark.parametrize("stem", ["paper", "cubic"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_strides_are_steps_in_the_input(stem, axis):
+    """Moving a volume by one stride moves the map by one voxel, away from the border."""
+    encoder = ResNetEncoder(10, stem=stem, width=1 / 16).eval()
+    stage, size = 1, [32, 32, 32]
+    step = encoder.spec.stage_strides[stage][axis]
+    size[axis] += 32
+    x = torch.zeros(1, 1, *size)
+    x.narrow(axis + 2, 30, 4).normal_()
+    with torch.no_grad():
+        here = encoder.forward_features(x)[stage]
+        moved = encoder.forward_features(x.roll(step, axis + 2))[stage]
+    start = 30 // step - 2
+    expected = here.narrow(axis + 2, start, 6)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(moved.narrow(axis + 2, start + 1, 6), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_quarter_of_the_width_has_a_million_parameters():
+    encoder = ResNetEncoder(10, embed_dim=256, width=0.25)
+    assert 0.9e6 < sum(p.numel() for p in encoder.parameters()) < 1.0e6
+    assert encoder.spec.stage_channels == (16, 16, 32, 64, 128)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth": 11}, r"depth must be one of \(10, 18, .*\), got 11"),
+        ({"stem": "round"}, r"stem must be one of \['cubic', 'paper'\], got 'round'"),
+        ({"width": 0.001}, "width must leave at least one of 64 channels .*, got 0.001"),
+        ({"width": float("inf")}, "width must leave .*, got inf"),
+    ],
+)
+def test_refuses_impossible_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        ResNetEncoder(**({"depth": 10} | options))
