@@ -3,13 +3,17 @@
 from selip_core.data.cache import VolumeCache
 from selip_core.data.dataset import VolumeDataset, VolumeItem
 from selip_core.data.files import atomic_path
+from selip_core.data.laterality import LateralityFlip, flip_image, flip_laterality, flipped_id
 from selip_core.data.manifest import KNOWN_SEQUENCES, Manifest, ManifestRow
 from selip_core.data.manifest_jsonl import read_manifest, write_manifest
 from selip_core.data.preprocessing import Preprocessing
+from selip_core.data.sampler import LimitedBatchSampler
 from selip_core.data.volumes import read_volume
 
 __all__ = [
     "KNOWN_SEQUENCES",
+    "LateralityFlip",
+    "LimitedBatchSampler",
     "Manifest",
     "ManifestRow",
     "Preprocessing",
@@ -17,6 +21,9 @@ __all__ = [
     "VolumeDataset",
     "VolumeItem",
     "atomic_path",
+    "flip_image",
+    "flip_laterality",
+    "flipped_id",
     "read_manifest",
     "read_volume",
     "write_manifest",
