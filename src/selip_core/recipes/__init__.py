@@ -1,0 +1,7 @@
+"""Training programs to be read, copied and changed."""
+
+from selip_core.recipes.config import PretrainConfig, read_config
+from selip_core.recipes.model import load_model
+from selip_core.recipes.pretrain import pretrain
+
+__all__ = ["PretrainConfig", "load_model", "pretrain", "read_config"]

