@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from selip_core.losses.chunked import add_products, logits_of, logsumexps, row_blocks
+from selip_core.losses.derivative import first_derivative_only
 from selip_core.losses.precision import accumulation_dtype, full_precision, working
 from selip_core.losses.target import TiledTarget
 
@@ -123,7 +123,7 @@ class _ClampedLoss(torch.autograd.Function):
         return (align_weight * align + similarity_weight / 2 * summed) / len(images)
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         image_features, text_features, logit_scale, row_sums, *sweep = ctx.saved_tensors
         align_weight, similarity_weight, clamp_eps = ctx.weights

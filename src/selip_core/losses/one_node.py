@@ -5,8 +5,8 @@ from typing import Any, Protocol
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from selip_core.losses.derivative import first_derivative_only
 from selip_core.losses.precision import accumulation_dtype, full_precision, working
 from selip_core.losses.ranks import Ranks
 from selip_core.losses.target import TwoWayTarget
@@ -102,7 +102,7 @@ class _SoftCrossEntropy(torch.autograd.Function):
         return (repulsion - scale * (images * attraction).sum()) / ranks.total
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         image_features, texts, logit_scale, rows, columns, pull = ctx.saved_tensors
         weight, align_weight, similarity_weight = ctx.weights

@@ -1,0 +1,46 @@
+"""A backward of an autograd node that is itself not differentiable, and says so."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Gradients = tuple[Tensor | None, ...]
+
+
+def first_derivative_only(
+    backward: Callable[[Any, Tensor], Gradients],
+) -> Callable[[Any, Tensor], Gradients]:
+    """Return the backward with an error in place of its own derivative.
+
+    ``once_differentiable`` of torch would not do: it leaves the gradients without a graph where the
+    incoming one has none, so that a gradient penalty would silently count as a constant.
+    """
+
+    @functools.wraps(backward)
+    def refusing(ctx: Any, gradient: Tensor) -> Gradients:
+        with torch.no_grad():
+            gradients = backward(ctx, gradient)
+        if not torch.is_grad_enabled():
+            return gradients
+        inputs = [saved for saved in ctx.saved_tensors if saved is not None]
+        return tuple(
+            None if value is None else _Refused.apply(value, *inputs)  # type: ignore[no-untyped-call]
+            for value in gradients
+        )
+
+    return refusing
+
+
+class _Refused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, *inputs: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        raise RuntimeError(
+            "the loss has no second derivative in this back end; use backend='dense' for one"
+        )

@@ -1,0 +1,117 @@
+"""Bad input: each error says what was needed and what came."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from selip_core.losses import SimilarityCLIPLoss, similarity_clip_loss
+from selip_core.losses.checks import check_clamp
+from selip_core.similarity.operators import Dense
+
+EYE = torch.eye(3)
+
+
+def loss(images: Any = EYE, texts: Any = EYE, scale: Any = 1.0, **options: Any) -> Tensor:
+    return similarity_clip_loss(images, texts, scale, **options)
+
+
+@pytest.mark.parametrize(
+    ("images", "texts", "message"),
+    [
+        (torch.ones(3, 4), torch.ones(2, 4), r"both be \(n, d\).*got \(3, 4\) and \(2, 4\)"),
+        (torch.ones(3, 4), torch.ones(3, 5), r"both be \(n, d\).*got \(3, 4\) and \(3, 5\)"),
+        (torch.ones(3), torch.ones(3), r"both be \(n, d\).*got \(3,\) and \(3,\)"),
+        (EYE, EYE.double(), r"same floating type, got torch.float32 and torch.float64"),
+        (EYE.int(), EYE.int(), r"same floating type, got torch.int32 and torch.int32"),
+        (EYE, EYE.to("meta"), r"same device, got cpu and meta"),
+        (torch.ones(0, 4), torch.ones(0, 4), r"at least one pair, got 0 rows"),
+    ],
+)
+def test_features(images: Tensor, texts: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        loss(images, texts)
+
+
+@pytest.mark.parametrize("scale", [torch.ones(2), torch.ones((), dtype=torch.int64)])
+def test_scale(scale: Tensor) -> None:
+    with pytest.raises(ValueError, match="one floating number, the multiplier itself, got shape"):
+        loss(scale=scale)
+
+
+@pytest.mark.parametrize("name", ["image_features", "text_features", "logit_scale"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_not_finite(name: str, value: float) -> None:
+    tensors = {"image_features": EYE, "text_features": EYE, "logit_scale": torch.tensor(1.0)}
+    tensors[name] = torch.full_like(tensors[name], value)
+    with pytest.raises(ValueError, match=f"{name} must be finite, got NaN or infinity in"):
+        loss(*tensors.values(), check_finite=True)
+    with pytest.raises(ValueError, match=name):
+        SimilarityCLIPLoss(check_finite=True)(*tensors.values())
+    assert not loss(*tensors.values()).isfinite()
+
+
+@pytest.mark.parametrize("clamp_eps", [None, 1e-3])
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (torch.ones(3, 2), r"shape \(3, 3\), images by texts, got \(3, 2\)"),
+        (torch.ones(3), r"shape \(3, 3\), images by texts, got \(3,\)"),
+        (Dense(torch.ones(4, 4)), r"shape \(3, 3\), images by texts, got \(4, 4\)"),
+        (EYE - 0.1, "not negative, got 6 negative"),
+        (EYE * torch.nan, "must be finite"),
+        (EYE.to("meta"), "device of the features, cpu, got meta"),
+        ([[1.0]], "members of selip_core.losses.Target, got list"),
+    ],
+)
+def test_target(target: Any, message: str, clamp_eps: float | None) -> None:
+    with pytest.raises(ValueError, match=message):
+        loss(target=target, clamp_eps=clamp_eps)
+
+
+@pytest.mark.parametrize("axis", ["row", "column"])
+def test_target_that_cannot_be_normalised(axis: str) -> None:
+    target = torch.ones(3, 3)
+    target[1] = 0
+    with pytest.raises(ValueError, match=f"every {axis} of the target must have a finite sum"):
+        loss(target=target if axis == "row" else target.T)
+
+
+@pytest.mark.parametrize("weights", [(-1.0, 1.0), (1.0, -1.0), (0.0, 0.0), (torch.nan, 1.0)])
+def test_weights(weights: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="finite and at least 0, one of them above 0"):
+        loss(align_weight=weights[0], similarity_weight=weights[1])
+    with pytest.raises(ValueError, match="finite and at least 0, one of them above 0"):
+        SimilarityCLIPLoss(*weights)
+
+
+@pytest.mark.parametrize("clamp_eps", [0.0, 1.0, -1e-3, torch.nan])
+def test_clamp(clamp_eps: float) -> None:
+    with pytest.raises(ValueError, match="clamp_eps must be None or between 0 and 1"):
+        loss(clamp_eps=clamp_eps)
+    with pytest.raises(ValueError, match="clamp_eps must be None or between 0 and 1"):
+        SimilarityCLIPLoss(clamp_eps=clamp_eps)
+
+
+def test_clamp_across_processes() -> None:
+    group: Any = object()
+    with pytest.raises(ValueError, match="clamp_eps works in one process only"):
+        check_clamp(1e-3, group)
+
+
+def test_clamp_of_a_target_without_tiles() -> None:
+    class Untiled:
+        shape, dtype, device = (3, 3), torch.float32, torch.device("cpu")
+        matmul = rmatmul = row_sums = column_sums = dense = lambda self: None
+
+        def to(self, device: torch.device, dtype: torch.dtype) -> "Untiled":
+            return self
+
+    with pytest.raises(ValueError, match=r"needs a target with tile\(rows, columns\), got Untiled"):
+        loss(target=Untiled(), clamp_eps=1e-3, backend="chunked")
+
+
+def test_unknown_backend() -> None:
+    with pytest.raises(ValueError, match=r"backend must be one of .* got 'cuda'"):
+        loss(backend="cuda")
