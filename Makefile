@@ -1,0 +1,53 @@
+# Two commands, each the whole set-up from a fresh clone: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_OUT ?= demo
+
+# Constraints pin torch to a build that is tested; they bind every pip call below.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The embedded text encoder is a local folder: nothing is looked up on a hub.
+export HF_HUB_OFFLINE := 1
+
+.PHONY: help demo test lint types tests docs test-gpu clean
+
+help: ## Show this help.
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(VENV)/.demo ## Simulate, pretrain with and without similarity, compare: demo/report.html.
+	$(BIN)/selip demo --out $(DEMO_OUT)
+
+test: lint types tests docs ## Everything that must hold before a change lands.
+
+lint: $(VENV)/.test ## Style and format.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test ## Static types.
+	$(BIN)/mypy
+
+tests: $(VENV)/.test ## Tests and doctests, with coverage.
+	$(BIN)/coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report term
+
+docs: $(VENV)/.test ## Documentation, with warnings as errors.
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+
+test-gpu: $(VENV)/.test ## Tests that need a CUDA device.
+	$(BIN)/pytest -m gpu
+
+clean: ## Remove the environment and everything built.
+	rm -rf $(VENV) build dist docs/_build .coverage* .mypy_cache .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --editable ".[demo]"
+	touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --editable ".[dev,docs]"
+	touch $@ $(VENV)/.demo
