@@ -1,6 +1,8 @@
 """Volumes and reports on disk: manifest, preprocessing, data set, sampler, checker."""
 
 from selip_core.data.cache import VolumeCache
+from selip_core.data.check import check_manifest
+from selip_core.data.check_result import CheckResult, Issue
 from selip_core.data.dataset import VolumeDataset, VolumeItem
 from selip_core.data.files import atomic_path
 from selip_core.data.laterality import LateralityFlip, flip_image, flip_laterality, flipped_id
@@ -12,6 +14,8 @@ from selip_core.data.volumes import read_volume
 
 __all__ = [
     "KNOWN_SEQUENCES",
+    "CheckResult",
+    "Issue",
     "LateralityFlip",
     "LimitedBatchSampler",
     "Manifest",
@@ -21,6 +25,7 @@ __all__ = [
     "VolumeDataset",
     "VolumeItem",
     "atomic_path",
+    "check_manifest",
     "flip_image",
     "flip_laterality",
     "flipped_id",

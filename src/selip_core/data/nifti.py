@@ -66,4 +66,4 @@ def _require_orientation(header: Any) -> None:
 def _axes(affine: NDArray[np.float64]) -> tuple[str, ...]:
     from nibabel import aff2axcodes
 
-    return tuple(aff2axcodes(affine))  # type: ignore[no-untyped-call]
+    return tuple(aff2axcodes(affine))

@@ -41,14 +41,19 @@ def read_volume(path: str | os.PathLike[str], where: str) -> "MetaTensor":
           manifest.jsonl:12 $.volume: there is no such file or folder
     """
     try:
-        image = _read(Path(path))
+        image = open_volume(Path(path))
         _require_sound(image)
     except UnusableVolumeError as error:
         raise DataError("a volume cannot be used", [Problem(where, str(error))]) from None
     return image
 
 
-def _read(path: Path) -> "MetaTensor":
+def open_volume(path: Path) -> "MetaTensor":
+    """Return a volume without looking at its voxels: a mask, say, may be constant.
+
+    Raises:
+        UnusableVolumeError: If it cannot be read.
+    """
     if not path.exists():
         raise UnusableVolumeError("there is no such file or folder")
     try:

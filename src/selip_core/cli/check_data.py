@@ -1,0 +1,64 @@
+"""``selip check-data``: everything that is wrong or odd with a data set."""
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from selip_core.data import CheckResult
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "check-data",
+        help="tell everything that is wrong or odd with a manifest, its reports and its volumes",
+        description="Tell everything that is wrong or odd with a data set. "
+        "Exit code: 0 if it can be used, 1 if there are errors.",
+    )
+    parser.add_argument("manifest", metavar="MANIFEST", help="manifest.jsonl of the data set")
+    parser.add_argument(
+        "--reports", metavar="FILE", help="default: reports.jsonl beside the manifest"
+    )
+    parser.add_argument(
+        "--allow-sequence",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a sequence to accept besides the known ones; may be repeated",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all issues there; - prints only them")
+    parser.add_argument(
+        "--show-values", action="store_true", help="show ids and paths, which can name patients"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="reading threads")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check, print, and return the exit code."""
+    from selip_core.data import KNOWN_SEQUENCES, check_manifest
+
+    result = check_manifest(
+        arguments.manifest,
+        reports=arguments.reports,
+        sequences=KNOWN_SEQUENCES | set(arguments.allow_sequence),
+        workers=arguments.workers,
+        progress=True,
+    )
+    if arguments.json != "-":
+        print(result.table(show_values=arguments.show_values))
+    if arguments.json is not None:
+        _write_json(result, arguments.json, arguments.show_values)
+    return 1 if result.errors else 0
+
+
+def _write_json(result: "CheckResult", target: str, show_values: bool) -> None:
+    from selip_core.data import atomic_path
+
+    text = json.dumps(result.as_dict(show_values), ensure_ascii=False, indent=2)
+    if target == "-":
+        print(text)
+        return
+    with atomic_path(target) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,53 @@
+"""Everything that is wrong or odd with a data set, in one go."""
+
+import os
+from collections import Counter
+from collections.abc import Collection
+
+from selip_core.data.check_reports import check_patients, check_reports, check_shared_volumes
+from selip_core.data.check_result import CheckResult, Issue
+from selip_core.data.check_volumes import check_volumes
+from selip_core.data.manifest import KNOWN_SEQUENCES, Manifest
+from selip_core.data.manifest_jsonl import scan_manifest
+
+
+def check_manifest(
+    path: str | os.PathLike[str],
+    reports: str | os.PathLike[str] | None = None,
+    sequences: Collection[str] = KNOWN_SEQUENCES,
+    workers: int | None = None,
+    progress: bool = False,
+) -> CheckResult:
+    """Return everything that is wrong or odd with a manifest, its reports and its volumes.
+
+    Errors: rows and reports that cannot be read; ids that repeat; sequences not known; volumes
+    missing, unreadable, not 3D, not finite, constant, or open in their orientation; masks that do
+    not fit; patients in two splits. Warnings: odd spacing or orientation, outright and against
+    the median of the sequence; reports without findings that are not declared normal; texts and
+    volumes that repeat; reports that no row refers to.
+
+    Args:
+        path: The manifest.
+        reports: The reports file; ``reports.jsonl`` beside the manifest by default.
+        sequences: The sequences that a row may name.
+        workers: Threads that read; one a processor by default.
+        progress: Show a progress bar.
+
+    Raises:
+        FileNotFoundError: If there is no such manifest.
+    """
+    manifest, problems = scan_manifest(path, reports, sequences)
+    issues = [Issue("error", "manifest", problem.where, problem.message) for problem in problems]
+    issues += check_patients(manifest)
+    issues += check_shared_volumes(manifest)
+    issues += check_reports(manifest)
+    issues += check_volumes(manifest, workers, progress)
+    issues.sort(key=lambda issue: issue.severity)  # "error" stands before "warning"
+    return CheckResult(manifest.path.name, _count_rows(manifest), tuple(issues))
+
+
+def _count_rows(manifest: Manifest) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = {}
+    for row in manifest.rows:
+        counts.setdefault(row.split, Counter())[row.sequence] += 1
+    return {split: dict(sequences) for split, sequences in counts.items()}

@@ -1,0 +1,69 @@
+"""Checks of rows and reports, which open no volume."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from selip_core.data.check_result import Issue
+from selip_core.data.manifest import Manifest
+from selip_core.findings import normalize_text
+
+
+def check_patients(manifest: Manifest) -> Iterator[Issue]:
+    """Yield each row that puts its patient into a second split: the test would be no test."""
+    first: dict[str, int] = {}
+    for index, row in enumerate(manifest.rows):
+        earlier = first.setdefault(row.patient, index)
+        if manifest.rows[earlier].split != row.split:
+            message = (
+                f"the patient of line {manifest.lines[earlier]} stands in split {row.split!r} too; "
+                "put all studies of a patient into one split"
+            )
+            yield Issue("error", "patient", manifest.place(index, "patient"), message, row.patient)
+
+
+def check_shared_volumes(manifest: Manifest) -> Iterator[Issue]:
+    """Yield each row whose volume stands on an earlier row."""
+    first: dict[str, int] = {}
+    for index, row in enumerate(manifest.rows):
+        earlier = first.setdefault(row.volume, index)
+        if earlier != index:
+            message = f"the volume of line {manifest.lines[earlier]} again"
+            yield Issue("warning", "volume", manifest.place(index, "volume"), message, row.volume)
+
+
+def check_reports(manifest: Manifest) -> Iterator[Issue]:
+    """Yield reports that say nothing, that repeat a text, and that nothing refers to."""
+    yield from _unknown_reports(manifest)
+    yield from _repeated_texts(manifest)
+    unused = set(manifest.reports) - {row.report for row in manifest.rows}
+    if unused:
+        message = f"no row refers to {len(unused)} of {len(manifest.reports)} reports"
+        yield Issue("warning", "report", "reports", message, ", ".join(sorted(unused)))
+
+
+def _unknown_reports(manifest: Manifest) -> Iterator[Issue]:
+    seen: set[str] = set()
+    for index, row in enumerate(manifest.rows):
+        report = manifest.reports.get(row.report)
+        if report is None or report.id in seen or not report.is_unknown:
+            continue
+        seen.add(report.id)
+        message = (
+            "its report has no findings and is not declared normal, so it is similar only to "
+            "itself; extract its findings, or set normal = true if that is what it says"
+        )
+        yield Issue("warning", "findings", manifest.place(index, "report"), message, report.id)
+
+
+def _repeated_texts(manifest: Manifest) -> Iterator[Issue]:
+    """Yield one issue for the whole file: in radiology many reports say the same."""
+    texts = Counter(
+        normalize_text(report.text).strip() for report in manifest.reports.values() if report.text
+    )
+    repeated = sum(count - 1 for count in texts.values())
+    if repeated:
+        message = (
+            f"{repeated} of {texts.total()} reports repeat the text of another; usual for normal "
+            "ones, and false negatives of plain CLIP wherever they meet in a batch"
+        )
+        yield Issue("warning", "duplicate text", "reports", message)
