@@ -1,5 +1,6 @@
 """Galleries: within one sequence, one entry for each distinct report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selip_core.data import Manifest
@@ -24,17 +25,29 @@ class Gallery:
     entries: tuple[int, ...]
     entry_labels: tuple[str, ...]
 
-    def abnormal(self) -> "Gallery":
-        """The same without normal reports, as queries and as entries."""
-        queries = [index for index, label in enumerate(self.labels) if label != NORMAL]
-        entries = [index for index, label in enumerate(self.entry_labels) if label != NORMAL]
+    def select(self, queries: Sequence[int], entries: Sequence[int]) -> "Gallery":
+        """The queries and the entries at these positions, counted from 0."""
         return Gallery(
             sequence=self.sequence,
-            queries=tuple(self.queries[index] for index in queries),
-            labels=tuple(self.labels[index] for index in queries),
-            entries=tuple(self.entries[index] for index in entries),
-            entry_labels=tuple(self.entry_labels[index] for index in entries),
+            queries=tuple(self.queries[position] for position in queries),
+            labels=tuple(self.labels[position] for position in queries),
+            entries=tuple(self.entries[position] for position in entries),
+            entry_labels=tuple(self.entry_labels[position] for position in entries),
         )
+
+    def abnormal(self) -> "Gallery":
+        """The same without normal reports, as queries and as entries."""
+        return self.select(abnormal_positions(self.labels), abnormal_positions(self.entry_labels))
+
+
+def abnormal_positions(labels: Sequence[str]) -> list[int]:
+    """Where the labels are not ``NORMAL``."""
+    return [position for position, label in enumerate(labels) if label != NORMAL]
+
+
+def normal_positions(labels: Sequence[str]) -> list[int]:
+    """Where the labels are ``NORMAL``."""
+    return [position for position, label in enumerate(labels) if label == NORMAL]
 
 
 def sequence_galleries(manifest: Manifest) -> list[Gallery]:

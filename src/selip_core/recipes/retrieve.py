@@ -1,0 +1,110 @@
+"""Retrieval on the volumes of a split: a program to be read from top to bottom."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from selip_core.data import Manifest, atomic_path, read_manifest
+from selip_core.data.manifest import Split
+from selip_core.errors import DataError, Problem
+from selip_core.evaluation import read_truth
+from selip_core.recipes.embedding import embed_volumes, evaluating
+from selip_core.recipes.galleries import sequence_galleries
+from selip_core.recipes.model import load_model
+from selip_core.recipes.pretrain import Cache, make_dataset
+from selip_core.recipes.ranking import Truth, rank
+from selip_core.recipes.retrieval_summary import nearest_reports, summarise
+from selip_core.recipes.run_folder import RunFolder
+from selip_core.recipes.texts import TextFeatures, manifest_texts, require_texts
+
+
+def retrieve(
+    manifest: str | os.PathLike[str],
+    run: str | os.PathLike[str],
+    *,
+    split: Split = "test",
+    examples: int = 6,
+    cache: Cache = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Measure a run's model on a split; writes ``retrieval.json`` into the run and returns it.
+
+    Galleries lie within one sequence and hold one entry per distinct report, embedded by the text
+    of the first row that carries it. Of each sequence, and of all together (``"pooled"``: each
+    query against the gallery of its own sequence):
+
+    - ``abnormal``: abnormal volumes against abnormal reports, both ways. A text is right for every
+      volume that carries its report.
+    - ``normal``: normal volumes against the whole gallery, in which normal reports are one entry,
+      and the AUC of normal against abnormal volumes, scored by the cosine to the normal entry less
+      the mean cosine to the others. Missing where a sequence has only one of the two.
+
+    Every figure is ``{"value", "low", "high", "chance"}``, the interval by bootstrap over studies;
+    ``queries`` and ``gallery`` (mean size for ``pooled``) stand beside it. nDCG is graded by
+    ``truth.jsonl`` where that lies beside the manifest.
+
+    Args:
+        manifest: The manifest; its reports stand beside it.
+        run: The folder of a pretraining run.
+        split: The rows to measure on.
+        examples: Volumes whose ten nearest reports are listed, by ids and cosines.
+        cache: A folder that keeps preprocessed volumes between runs.
+        progress: Show a progress bar.
+
+    Raises:
+        OSError: If the run has no finished model.
+        DataError: If manifest, reports, truth or volumes cannot be used.
+        ValueError: If the split has no volume.
+    """
+    folder = RunFolder(Path(run))
+    if not folder.model.exists():
+        raise FileNotFoundError(
+            f"{folder.path} has no finished model; run 'selip pretrain' there, with --resume if it "
+            "was stopped"
+        )
+    model, config = load_model(folder.model)
+    rows = read_manifest(manifest).select(split, config.data.sequences)
+    if not len(rows):
+        raise ValueError(f"{manifest} has no {split} rows of the sequences the model was made for")
+    require_texts(rows, config.data.text)
+    truth = _read_truth(rows)
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(device)
+    volumes = make_dataset(rows, config.data, cache)
+    images = embed_volumes(model, volumes, config.data.batch_size, config.data.workers, progress)
+    texts = manifest_texts(rows, config.data.text)
+    with evaluating(model):
+        text_features = TextFeatures(model, texts)(texts).float().cpu()
+
+    rankings = [
+        rank(gallery, rows, images, text_features, truth) for gallery in sequence_galleries(rows)
+    ]
+    result = {
+        "format": 1,
+        "split": split,
+        "sequences": {each.gallery.sequence: summarise([each]) for each in rankings},
+        "pooled": summarise(rankings),
+        "examples": nearest_reports(rankings, rows, examples),
+    }
+    with atomic_path(folder.retrieval) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def _read_truth(manifest: Manifest) -> Truth | None:
+    path = manifest.path.with_name("truth.jsonl")
+    if not path.exists():
+        return None
+    truth = read_truth(path)
+    problems = [
+        Problem(manifest.place(index, "study"), f"this study is not in {path.name}")
+        for index, row in enumerate(manifest.rows)
+        if row.study not in truth
+    ]
+    if problems:
+        raise DataError(f"{path} does not fit the manifest", problems)
+    return truth
