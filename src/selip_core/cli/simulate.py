@@ -4,8 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from selip_core.simulation.contrast import SEQUENCES
-
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the subcommand and its arguments."""
@@ -26,7 +24,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--workers", type=int, help="processes (default: as many as cores)")
     parser.add_argument(
-        "--sequences", nargs="+", choices=SEQUENCES, default=SEQUENCES, help="default: all"
+        "--sequences",
+        nargs="+",
+        default=["T1", "T2", "FLAIR", "DWI", "ADC"],
+        metavar="SEQUENCE",
+        help="some of T1, T2, FLAIR, DWI, ADC (default: all)",
     )
     parser.add_argument(
         "--normal-share", type=float, default=0.4, help="share without lesions (default: 0.4)"
@@ -51,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.seed,
             arguments.spacing,
             arguments.workers,
-            sequences=tuple(arguments.sequences),
+            sequences=arguments.sequences,
             normal_share=arguments.normal_share,
             tail=arguments.tail,
         )

@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float
 from selip_core._optional import require
 from selip_core.simulation.sites import SITES, Site
 
-BRAIN_BOX = np.array([[-78.0, -113.0, -78.0], [78.0, 79.0, 88.0]], dtype=np.float32)
-"""Corners of the template's brain with a margin for blur, in MNI millimetres."""
+FAINT = 0.02
+"""A voxel of the template with less tissue and fluid than this is empty."""
 
 Maps = Float[np.ndarray, "tissue x y z"]
 
@@ -28,6 +28,7 @@ class Anatomy:
 
     Attributes:
         tissues: Fractions in ``[0, 1]`` of grey matter, white matter and fluid, in this order.
+        near: Where the maps are not empty, with a margin of one voxel.
         origin: RAS millimetres of the first voxel.
         step: Edge of a voxel of the maps in millimetres.
         seeds: For each site the places where a lesion may start, MNI millimetres, right side or
@@ -35,19 +36,27 @@ class Anatomy:
     """
 
     tissues: Maps
+    near: Bool[np.ndarray, "x y z"]
     origin: Float[np.ndarray, "3"]
     step: float
     seeds: Mapping[str, Float[np.ndarray, "n 3"]]
 
     def may_hold(self, positions: Float[np.ndarray, "*shape 3"]) -> Bool[np.ndarray, "*shape"]:
-        """Tell which positions (MNI millimetres) lie in the box around the template's brain."""
-        return np.asarray(((positions > BRAIN_BOX[0]) & (positions < BRAIN_BOX[1])).all(axis=-1))
+        """Tell which positions (MNI millimetres) are in the brain or close to it."""
+        indices = np.rint(self._to_indices(positions)).astype(np.int32)
+        last = np.array(self.near.shape, dtype=np.int32) - 1
+        return np.asarray(self.near[tuple(np.moveaxis(indices.clip(0, last), -1, 0))])
 
     def sample(self, positions: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "3 *shape"]:
         """Return the fractions of grey, white and fluid at these MNI millimetres (0 outside)."""
         ndimage = require("scipy.ndimage", "demo")
-        indices = np.moveaxis((positions - self.origin) / self.step, -1, 0)
+        indices = np.moveaxis(self._to_indices(positions), -1, 0)
         return np.stack([ndimage.map_coordinates(map_, indices, order=1) for map_ in self.tissues])
+
+    def _to_indices(
+        self, positions: Float[np.ndarray, "*shape 3"]
+    ) -> Float[np.ndarray, "*shape 3"]:
+        return np.asarray((positions - self.origin) / np.float32(self.step), dtype=np.float32)
 
 
 @lru_cache(maxsize=2)
@@ -63,7 +72,9 @@ def load_anatomy(spacing: float) -> Anatomy:
     maps = np.stack([_block_mean(map_, step) for map_ in fine])
     sigma = 0.35 * spacing / step
     maps = np.stack([ndimage.gaussian_filter(map_, sigma) for map_ in maps])
-    return Anatomy(maps, origin + (step - 1) / 2, step, _find_seeds(fine, origin))
+    near = ndimage.binary_dilation(maps.sum(axis=0) > FAINT)
+    middle = (origin + (step - 1) / 2).astype(np.float32)
+    return Anatomy(maps, near, middle, step, _find_seeds(fine, origin))
 
 
 def _load_template() -> tuple[Maps, Float[np.ndarray, "3"]]:

@@ -25,11 +25,11 @@ CHINESE = Language(
         "brainstem": ("脑干", "脑干"),
     },
     signals={
-        "high": Phrasings(("高信号", "信号增高"), ("信号升高",)),
-        "slightly high": Phrasings(("稍高信号", "信号略高"), ("信号轻度升高",)),
-        "slightly low": Phrasings(("稍低信号", "信号略低"), ("信号轻度减低",)),
-        "low": Phrasings(("低信号", "信号降低"), ("信号减低",)),
-        "mixed": Phrasings(("混杂信号", "信号不均"), ("信号混杂不均",)),
+        "high": Phrasings(("高信号", "异常高信号"), ("明显高信号",)),
+        "slightly high": Phrasings(("稍高信号", "略高信号"), ("轻度高信号",)),
+        "slightly low": Phrasings(("稍低信号", "略低信号"), ("轻度低信号",)),
+        "low": Phrasings(("低信号", "异常低信号"), ("明显低信号",)),
+        "mixed": Phrasings(("混杂信号", "不均匀信号"), ("高低混杂信号",)),
     },
     shapes={
         "round": "类圆形",
@@ -40,16 +40,16 @@ CHINESE = Language(
         "punctate": "多发点状",
         "confluent": "融合片状",
     },
-    extents={"small": "小", "moderate": "中等大小", "large": "大"},
+    extents={"small": "小", "moderate": "中等", "large": "大"},
     sentences=Phrasings(
         (
             "{place}见{shape}{signal}影，范围{extent}。",
-            "{modality}示{place}{extent}{shape}异常信号影，呈{signal}。",
-            "{place}可见{extent}{shape}病灶，{modality}呈{signal}。",
+            "{modality}示{place}{shape}{signal}，范围{extent}。",
+            "{place}可见{shape}病灶，范围{extent}，{modality}呈{signal}。",
         ),
         (
-            "{modality}序列上，{place}区域内存在{extent}{shape}病变，表现为{signal}。",
-            "于{place}发现{shape}异常，{signal}，大小为{extent}。",
+            "{modality}序列上，{place}存在{shape}病变，表现为{signal}，累及范围{extent}。",
+            "于{place}发现{shape}{signal}异常，病变范围{extent}。",
         ),
     ),
     oedema=Phrasings(

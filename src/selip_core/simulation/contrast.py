@@ -57,7 +57,7 @@ class Tissue:
     @property
     def parenchyma(self) -> Float[np.ndarray, " n"]:
         """Fraction of grey and white matter together."""
-        return self.grey + self.white
+        return np.asarray(self.grey + self.white)
 
     def filled(self, mass: Float[np.ndarray, " n"]) -> "Tissue":
         """Return the tissue after a mass (fraction in ``[0, 1]``) has displaced the fluid."""

@@ -16,7 +16,8 @@ def draw_waves(rng: np.random.Generator, size: float) -> Float[np.ndarray, "WAVE
     orders = np.indices((WAVES, WAVES, WAVES))
     fall = 1 / (1 + (orders**2).sum(axis=0))
     fall[0, 0, 0] = 0  # no constant part: shifts and gains are drawn on their own
-    return rng.normal(size=fall.shape) * fall * size / np.sqrt((fall**2).sum() / 2)
+    size /= float(np.sqrt((fall**2).sum() / 2))
+    return np.asarray(rng.normal(size=fall.shape) * fall * size)
 
 
 def smooth_field(

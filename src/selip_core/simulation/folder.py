@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from selip_core._version import __version__
-from selip_core.data.files import atomic_path
 from selip_core.simulation.parameters import Parameters
 
 CARD_NAME = "simulation.json"
@@ -32,6 +31,8 @@ def prepare_folder(out: Path, parameters: Parameters) -> None:
             f"{out} holds files but no {CARD_NAME}, so it is not a folder of simulated studies; "
             "choose an empty or a new folder"
         )
+    from selip_core.data import atomic_path
+
     with atomic_path(card) as temporary:
         temporary.write_text(
             json.dumps(_card(parameters), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"

@@ -1,8 +1,8 @@
 """What can be wrong: clinical kinds of lesions, how often, where, and their sign in each sequence.
 
-The frequencies are our own guess at a general hospital's head MRI: a few pairs of kind and site make
-up most findings, and many pairs are rare. Signals follow the usual teaching of neuroradiology; a
-sequence that a stage does not name does not show the lesion.
+The frequencies are our own guess at a general hospital's head MRI: a few pairs of kind and site
+make up most findings, and many pairs are rare. Signals follow the usual teaching of
+neuroradiology; a sequence that a stage does not name does not show the lesion.
 """
 
 from collections.abc import Mapping

@@ -30,8 +30,8 @@ class Phrasings:
 class Language:
     """The words of one language.
 
-    Sentences have the slots ``{place}``, ``{signal}``, ``{shape}``, ``{extent}`` and ``{modality}``;
-    ``{a_extent}`` and ``{a_signal}`` put the right article before the word.
+    Sentences have the slots ``{place}``, ``{signal}``, ``{shape}``, ``{extent}`` and
+    ``{modality}``; ``{a_extent}`` and ``{a_signal}`` put the right article before the word.
 
     Attributes:
         places: Format of a place by laterality (``"midline"`` where there is none), with the slot

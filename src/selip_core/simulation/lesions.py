@@ -83,15 +83,20 @@ def _draw_lesion(
     rng: np.random.Generator, kind: Kind, sites: Mapping[str, float], tail: float
 ) -> Lesion:
     site = SITES[draw(rng, sites, tail)]
-    smallest, largest = kind.radius[0], min(kind.radius[1], site.largest_radius)
     return Lesion(
         kind=kind,
         stage=kind.stages[draw(rng, {i: stage.weight for i, stage in enumerate(kind.stages)})],
         site=site,
         laterality=_draw_side(rng, kind, site, tail),
         morphology=draw(rng, kind.morphologies),
-        radius=float(rng.triangular(smallest, smallest, max(largest, smallest + 1))),
+        radius=_draw_radius(rng, kind.radius[0], min(kind.radius[1], site.largest_radius)),
     )
+
+
+def _draw_radius(rng: np.random.Generator, smallest: float, largest: float) -> float:
+    """Draw a radius in millimetres; smaller ones are more frequent."""
+    largest = max(largest, smallest + 1)
+    return float(rng.triangular(smallest, (2 * smallest + largest) / 3, largest))
 
 
 def _draw_side(rng: np.random.Generator, kind: Kind, site: Site, tail: float) -> Laterality | None:

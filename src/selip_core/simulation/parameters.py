@@ -44,7 +44,8 @@ class Parameters:
         unknown = [name for name in self.sequences if name not in SEQUENCES]
         if unknown or not self.sequences or len(set(self.sequences)) < len(self.sequences):
             raise ValueError(
-                f"sequences must be distinct and among {list(SEQUENCES)}, got {list(self.sequences)}"
+                f"sequences must be distinct and among {', '.join(SEQUENCES)}; "
+                f"got {', '.join(self.sequences) or 'none'}"
             )
         if not 0 <= self.normal_share <= 1:
             raise ValueError(f"normal_share must be between 0 and 1, got {self.normal_share}")

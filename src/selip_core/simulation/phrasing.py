@@ -11,7 +11,6 @@ def word_finding(
     finding: Finding,
     rng: np.random.Generator,
     *,
-    oedema: bool = False,
     held_out: bool = False,
 ) -> str:
     """Word one finding as a sentence, or two if oedema surrounds the lesion.
@@ -34,7 +33,7 @@ def word_finding(
         a_extent=_with_article(extent),
         modality=finding.modality,
     )
-    if oedema:
+    if finding.value("accompanied_by") == "oedema":
         sentence = language.oedema.draw(rng, held_out).format(sentence=sentence)
     return _capitalise(sentence)
 

@@ -38,14 +38,16 @@ def write_report(
     held_out = bool(rng.random() < 0.5) and split != "train"
     visible = [lesion for lesion in lesions if sequence in lesion.lesion.stage.signals]
     findings = [_find(lesion, sequence, rng, held_out) for lesion in visible]
-    return Report(
-        id=f"{study}-{sequence}",
-        findings=tuple(findings),
-        text=_word(ENGLISH, "text", sequence, findings, rng, held_out),
-        normal=not findings,
-        text_zh=_word(CHINESE, "text_zh", sequence, findings, rng, held_out),
-        held_out_phrasing=held_out,
-        simulated=True,
+    return Report.model_validate(
+        {
+            "id": f"{study}-{sequence}",
+            "findings": findings,
+            "text": _word(ENGLISH, "text", sequence, findings, rng, held_out),
+            "normal": not findings,
+            "text_zh": _word(CHINESE, "text_zh", sequence, findings, rng, held_out),
+            "held_out_phrasing": held_out,
+            "simulated": True,
+        }
     )
 
 
@@ -59,14 +61,14 @@ def _find(seen: SeenLesion, sequence: str, rng: np.random.Generator, held_out: b
         "morphology": lesion.morphology,
         "extent": seen.extent,
     }
-    oedema = sequence in lesion.stage.oedema
-    if oedema:
+    if sequence in lesion.stage.oedema:
         fields["accompanied_by"] = "oedema"
+    finding = Finding.model_validate(fields)
     words = {
-        key: word_finding(language, Finding(**fields), rng, oedema=oedema, held_out=held_out)
-        for key, language in (("text", ENGLISH), ("text_zh", CHINESE))
+        "text": word_finding(ENGLISH, finding, rng, held_out=held_out),
+        "text_zh": word_finding(CHINESE, finding, rng, held_out=held_out),
     }
-    return Finding(**fields, **words)
+    return Finding.model_validate({**fields, **words})
 
 
 def _word(

@@ -67,7 +67,8 @@ class Blob:
         """
         reach = 2.2 * self.radius + grow + edge
         offsets = positions - self.centre
-        near = np.flatnonzero((np.abs(offsets) < reach).all(axis=1))
+        x, y, z = np.abs(offsets).T
+        near = np.flatnonzero((x < reach) & (y < reach) & (z < reach))
         local = offsets[near] @ self.axes.T
         distance = np.sqrt((local**2).sum(axis=1))
         waves = np.sin(local @ self.bumps[:, :3].T + self.bumps[:, 3]).mean(axis=1)

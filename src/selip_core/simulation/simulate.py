@@ -3,8 +3,9 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -59,7 +60,8 @@ def simulate(
         studies: How many studies; 1 or more.
         seed: Start of all chance; 0 or greater.
         spacing: Edge of a voxel in millimetres, 1 to 10.
-        workers: Processes; None takes as many as there are cores and work for.
+        workers: Processes; None takes as many as there are cores and work for. A script that uses
+            more than one needs the usual ``if __name__ == "__main__":``.
         progress: Whether to show a progress bar.
         sequences: Which of T1, T2, FLAIR, DWI and ADC to make.
         normal_share: Share of studies without a lesion, in ``[0, 1]``.
@@ -68,6 +70,7 @@ def simulate(
         split: Shares of train, validation and test; patients are in one split each.
 
     Raises:
+        ImportError: If nilearn or scipy is missing; ``pip install "selip-core[demo]"``.
         ValueError: If an argument is out of its range, or the folder cannot be written or holds
             something else.
         KeyboardInterrupt: After Ctrl-C. What is written is complete; the same call goes on.
@@ -78,9 +81,10 @@ def simulate(
         >>> len(manifest.read_text().splitlines())
         5
     """
+    require("nilearn", "demo")
     out = Path(out)
     parameters = Parameters(
-        seed, float(spacing), tuple(sequences), float(normal_share), float(tail), tuple(split)
+        seed, float(spacing), tuple(sequences), float(normal_share), float(tail), split
     )
     if studies < 1:
         raise ValueError(f"studies must be 1 or more, got {studies}")
@@ -100,21 +104,28 @@ def _make(
     if workers is None:
         workers = min(os.cpu_count() or 1, max(1, len(visits) // STUDIES_PER_WORKER))
     work = partial(make_study, out, parameters)
-    done = map(work, visits) if workers == 1 else _in_processes(work, visits, workers)
-    for _ in tqdm(done, "simulating", len(visits), unit="study", disable=not progress):
-        pass
+    make = _in_turn(work, visits) if workers == 1 else _in_processes(work, visits, workers)
+    with closing(make), require("threadpoolctl", "demo").threadpool_limits(1):
+        for _ in tqdm(make, "simulating", len(visits), unit="study", disable=not progress):
+            pass
 
 
 def make_study(out: Path, parameters: Parameters, visit: Visit) -> None:
-    """Simulate and write one study, on one thread."""
-    with require("threadpoolctl", "demo").threadpool_limits(1):
-        write_study(out, simulate_study(visit, parameters))
+    """Simulate one study and write it."""
+    write_study(out, simulate_study(visit, parameters))
 
 
-def _in_processes(work: partial[None], visits: list[Visit], workers: int) -> Iterator[None]:
+def _in_turn(work: partial[None], visits: list[Visit]) -> Generator[None, None, None]:
+    for visit in visits:
+        yield work(visit)
+
+
+def _in_processes(
+    work: partial[None], visits: list[Visit], workers: int
+) -> Generator[None, None, None]:
     """Run the work in new processes; on Ctrl-C they finish the study at hand and stop."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_ignore_interrupts) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
         futures = [pool.submit(work, visit) for visit in visits]
         try:
             for future in as_completed(futures):
@@ -123,6 +134,7 @@ def _in_processes(work: partial[None], visits: list[Visit], workers: int) -> Ite
             pool.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C, which a terminal sends to every process of a group, to the parent."""
+def _start_worker() -> None:
+    """Use one thread, and leave Ctrl-C to the parent: a terminal sends it to every process."""
+    require("threadpoolctl", "demo").threadpool_limits(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

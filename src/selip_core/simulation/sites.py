@@ -1,7 +1,7 @@
-"""Where lesions sit: a rough atlas of our own, boxes of the brain as ellipsoids in MNI millimetres.
+"""Where lesions sit: a rough table of our own, parts of the brain as ellipsoids in MNI millimetres.
 
-The table was written by hand from the usual landmarks of the MNI152 space. It places the middle of a
-lesion in about the right part of the right tissue, which is what a simulator needs; it is not an
+The table was written by hand from the usual landmarks of the MNI152 space. It places the middle of
+a lesion in about the right part of the right tissue, which is what a simulator needs; it is not an
 atlas, and no border in it is meant exactly.
 """
 

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,9 @@ from jaxtyping import Float
 from selip_core.simulation.study import Study
 
 DESCRIPTION = b"simulated data (selip-core)"
+COMPRESSION = 1
+"""Level of gzip: noise hardly shrinks further, and higher levels cost time."""
+
 MASK_NAME = "lesions"
 
 
@@ -22,7 +24,7 @@ def study_folder(out: Path, study: str) -> Path:
 
 
 def write_study(out: Path, study: Study) -> None:
-    """Write images, mask and record of a study, in a temporary folder that is renamed at the end."""
+    """Write images, mask and record of a study into a temporary folder, and rename that."""
     final = study_folder(out, study.visit.study)
     partial = final.with_name(f".{final.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -32,7 +34,7 @@ def write_study(out: Path, study: Study) -> None:
             (partial / f"{name}.nii.gz").write_bytes(encode_nifti(volume, study.grid.affine))
         record = json.dumps(_record(study), ensure_ascii=False)
         (partial / "study.json").write_text(record, encoding="utf-8")
-        os.replace(partial, final)
+        partial.replace(final)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -56,12 +58,12 @@ def encode_nifti(volume: np.ndarray, affine: Float[np.ndarray, "4 4"]) -> bytes:
     """
     import nibabel
 
-    image = nibabel.Nifti1Image(volume, affine)
+    image: Any = nibabel.Nifti1Image(volume, affine)
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="scanner")
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = DESCRIPTION
-    return gzip.compress(image.to_bytes(), compresslevel=3, mtime=0)
+    return gzip.compress(image.to_bytes(), compresslevel=COMPRESSION, mtime=0)
 
 
 def _record(study: Study) -> dict[str, Any]:
