@@ -1,0 +1,27 @@
+"""Every Python block of the documentation runs; what a page prints is what it says."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(python|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_python_blocks_run_and_print_what_follows_them(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "page"}
+    printed = ""
+    for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "text":
+            assert block.split() == printed.split()
+            continue
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            exec(compile(block, page.name, "exec"), namespace)
+        printed = output.getvalue()
