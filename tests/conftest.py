@@ -4,6 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# A loaded machine is not a failure: speed is measured in benchmarks, never in tests.
+settings.register_profile("selip_core", deadline=None)
+settings.load_profile("selip_core")
 
 
 @pytest.fixture(scope="session")

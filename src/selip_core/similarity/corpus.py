@@ -2,16 +2,18 @@
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self, final
+from typing import TYPE_CHECKING, Self, final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from selip_core.findings import Finding, Report
 from selip_core.similarity.kernels import FieldKernel, FindingKernel
 from selip_core.similarity.kernels.algebra import Compare
 from selip_core.similarity.operators import Index
+
+if TYPE_CHECKING:
+    from selip_core.findings import Finding, Report
 
 
 @final
@@ -40,13 +42,13 @@ class Corpus:
     comparisons: dict[FieldKernel, Compare]
 
     @classmethod
-    def of(cls, reports: Sequence[Report], kernel: FindingKernel) -> Self:
+    def of(cls, reports: "Sequence[Report]", kernel: FindingKernel) -> Self:
         """Read the corpus once and build what the kernel's leaves need."""
         distinct: dict[tuple[str | None, ...], int] = {}
         contents: dict[tuple[int, ...], int] = {}
         content_of_report = []
         for report in reports:
-            counted: Iterable[Finding] = () if report.normal else report.findings
+            counted: "Iterable[Finding]" = () if report.normal else report.findings
             keys = (tuple(map(finding.value, kernel.fields)) for finding in counted)
             content = tuple(sorted(distinct.setdefault(key, len(distinct)) for key in keys))
             content_of_report.append(contents.setdefault(content, len(contents)))

@@ -1,12 +1,14 @@
 """Positions of reports by their ids."""
 
 from collections.abc import Iterable, Sequence
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import torch
 
-from selip_core.findings import Report
 from selip_core.similarity.operators import Index
+
+if TYPE_CHECKING:
+    from selip_core.findings import Report
 
 
 @final
@@ -19,13 +21,14 @@ class ReportIndex:
         ValueError: If there is no report, or two different reports share an id.
 
     Example:
+        >>> from selip_core import Report
         >>> index = ReportIndex([Report(id="a"), Report(id="b"), Report(id="a")])
         >>> index.positions(["b", "a"], "rows")
         tensor([1, 0])
     """
 
-    def __init__(self, reports: Iterable[Report]) -> None:
-        distinct: dict[str, Report] = {}
+    def __init__(self, reports: "Iterable[Report]") -> None:
+        distinct: dict[str, "Report"] = {}
         conflicts = []
         for number, report in enumerate(reports):
             if distinct.setdefault(report.id, report) != report:

@@ -2,16 +2,18 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, Self, final
+from typing import TYPE_CHECKING, Any, Protocol, Self, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selip_core.findings import Report
 from selip_core.similarity.operators import LowRank
 from selip_core.similarity.report_index import ReportIndex
 from selip_core.similarity.similarity import Similarity
+
+if TYPE_CHECKING:
+    from selip_core.findings import Report
 
 
 class SentenceEncoder(Protocol):
@@ -33,6 +35,7 @@ class SemanticSimilarity(Similarity):
             from a list of texts to a matrix with a row a text.
 
     Example:
+        >>> from selip_core import Report
         >>> def count_letters(texts):
         ...     return torch.tensor([[text.count(letter) for letter in "abc"] for text in texts])
         >>> reports = [Report(id="x", text="a"), Report(id="y", text="bc")]
@@ -52,7 +55,7 @@ class SemanticSimilarity(Similarity):
         self._index: ReportIndex | None = None
         self._factor: Float[Tensor, "reports r"] | None = None
 
-    def fit(self, reports: Iterable[Report]) -> Self:
+    def fit(self, reports: "Iterable[Report]") -> Self:
         """Embed every distinct text of the corpus once.
 
         Raises:

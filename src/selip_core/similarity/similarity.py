@@ -3,12 +3,14 @@
 import abc
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self, final
+from typing import TYPE_CHECKING, Self, final
 
 import torch
 
-from selip_core.findings import Report
 from selip_core.similarity.operators import ScaledSum, SimilarityOperator
+
+if TYPE_CHECKING:
+    from selip_core.findings import Report
 
 
 class Similarity(abc.ABC):
@@ -18,7 +20,7 @@ class Similarity(abc.ABC):
     """
 
     @abc.abstractmethod
-    def fit(self, reports: Iterable[Report]) -> Self:
+    def fit(self, reports: "Iterable[Report]") -> Self:
         """Learn the corpus; only fitted reports can be asked for. Return ``self``."""
 
     @abc.abstractmethod
@@ -58,7 +60,7 @@ class MixedSimilarity(Similarity):
     """A scaled sum of similarities.
 
     Example:
-        >>> from selip_core.findings import Finding
+        >>> from selip_core import Finding, Report
         >>> from selip_core.similarity import SyntaxSimilarity, exact
         >>> site, signal = SyntaxSimilarity(exact("site")), SyntaxSimilarity(exact("signal"))
         >>> reports = [
@@ -73,7 +75,7 @@ class MixedSimilarity(Similarity):
     scales: tuple[float, ...]
     parts: tuple[Similarity, ...]
 
-    def fit(self, reports: Iterable[Report]) -> Self:
+    def fit(self, reports: "Iterable[Report]") -> Self:
         """Fit every part to the corpus."""
         reports = list(reports)
         for part in self.parts:

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Self, final
+from typing import TYPE_CHECKING, Literal, Self, final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from selip_core.findings import Report
 from selip_core.similarity.aggregation import Aggregation, Best, Mean, Weights
 from selip_core.similarity.corpus import Corpus
 from selip_core.similarity.kernels import FindingKernel, dice, exact
@@ -23,6 +22,9 @@ from selip_core.similarity.operators import (
 )
 from selip_core.similarity.report_index import ReportIndex
 from selip_core.similarity.similarity import Similarity
+
+if TYPE_CHECKING:
+    from selip_core.findings import Report
 
 DEFAULT_KERNEL = exact("negated") * (
     0.4 * exact("site") + 0.2 * exact("laterality") + 0.4 * exact("signal")
@@ -60,7 +62,7 @@ class SyntaxSimilarity(Similarity):
     A report without findings that is not declared normal is unknown: similar to itself only.
 
     Example:
-        >>> from selip_core import Finding
+        >>> from selip_core import Finding, Report
         >>> reports = [
         ...     Report(id="a", findings=[Finding(site="pons", signal="high")]),
         ...     Report(id="b", findings=[Finding(site="pons", signal="low")]),
@@ -122,7 +124,7 @@ class SyntaxSimilarity(Similarity):
             fields * dice("text"), aggregation="mean", gamma=1.0, equal="aggregate", normal="paper"
         )
 
-    def fit(self, reports: Iterable[Report]) -> Self:
+    def fit(self, reports: "Iterable[Report]") -> Self:
         """Learn the corpus: its distinct findings and the tables between their values.
 
         Raises:
