@@ -28,7 +28,7 @@ class DataConfig(_Section):
         batch_size: Volumes in a step.
         max_normal: Most normal reports in a batch; None sets no limit.
         max_duplicates: Most reports with the same findings in a batch; None sets no limit. With
-            both None batches are plain shuffles, the last incomplete one left out.
+            both None batches are plain shuffles. Batches are full; what is left over waits.
         in_memory: Read every volume once, before training, and keep it.
         workers: Processes that read volumes; 0 reads in the training process.
     """

@@ -1,18 +1,22 @@
 """What a training step takes from the manifest: a volume, its report, and both mirrored."""
 
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selip_core.data import Manifest
+from selip_core.data import (
+    LateralityFlip,
+    LimitedBatchSampler,
+    Manifest,
+    flip_laterality,
+    flipped_id,
+)
 from selip_core.findings import Report
 from selip_core.recipes.config import DataConfig
+from selip_core.recipes.distinct import NORMAL, distinct_label
 from selip_core.recipes.texts import report_text
-
-_MIRRORED = "#mirrored"
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class TrainingBatch:
     """The inputs of one step, in one order.
 
     Attributes:
-        images: Volumes, mirrored ones included.
+        images: Volumes, some of them mirrored.
         report_ids: Of the reports as they are shown in this step; for the target.
         texts: Their texts; for the text encoder.
     """
@@ -31,56 +35,69 @@ class TrainingBatch:
 
 
 class TrainingCorpus:
-    """The reports of the training rows, and which of them are mirrored when.
+    """The training rows in batches, and the reports that a step may show.
 
-    Whatever is drawn depends on seed, epoch and batch alone, so that a resumed run draws the same.
+    Whatever is drawn depends on seed and epoch alone, so that a resumed run draws the same.
 
     Args:
-        manifest: The training rows.
+        manifest: The training rows; all have a text.
         config: The data section.
         seed: Seed of batches and mirrors.
+
+    Raises:
+        ValueError: If the limits leave no full batch.
     """
 
     def __init__(self, manifest: Manifest, config: DataConfig, seed: int) -> None:
         self.manifest = manifest
-        self._config = config
-        self._seed = seed
-        self._by_id = dict(manifest.reports)
+        labels = [distinct_label(manifest.report_of(index)) for index in range(len(manifest))]
+        self._sampler = LimitedBatchSampler(
+            labels,
+            [label == NORMAL for label in labels],
+            config.batch_size,
+            config.max_normal,
+            config.max_duplicates,
+            seed,
+        )
+        self._flip = LateralityFlip(config.flip_probability, seed)
+        self._text_field = config.text
+        self._reports = dict(manifest.reports)
         if config.flip_probability > 0:
-            self._by_id |= {
-                mirrored.id: mirrored for mirrored in map(_mirrored, manifest.reports.values())
+            self._reports |= {
+                flipped_id(id): flip_laterality(report) for id, report in manifest.reports.items()
             }
 
     @property
     def reports(self) -> list[Report]:
         """Every report that a step may show: what targets are fitted on."""
-        return list(self._by_id.values())
+        return list(self._reports.values())
 
     @property
     def texts(self) -> list[str]:
         """Their texts, in the same order."""
         return [self._text(report) for report in self.reports]
 
-    def batch(self, item: dict[str, Tensor], epoch: int, number: int) -> TrainingBatch:
+    @property
+    def batches_per_epoch(self) -> int:
+        """The same in every epoch."""
+        return len(self._sampler)
+
+    def epoch_batches(self, epoch: int) -> list[list[int]]:
+        """The batches of an epoch, as row numbers."""
+        self._sampler.set_epoch(epoch)
+        return list(self._sampler)
+
+    def batch(self, item: dict[str, Any], epoch: int) -> TrainingBatch:
         """The inputs of a step from a collated item of the data set; some volumes are mirrored."""
-        generator = np.random.default_rng([self._seed, epoch, number])
         rows = item["index"].tolist()
-        mirror = generator.random(len(rows)) < self._config.flip_probability
+        images, mirrored = self._flip(item["image"], rows, epoch)
+        ids = [self.manifest.rows[row].report for row in rows]
         ids = [
-            self.manifest.rows[row].report + (_MIRRORED if mirrored else "")
-            for row, mirrored in zip(rows, mirror, strict=True)
+            flipped_id(id) if flip else id for id, flip in zip(ids, mirrored.tolist(), strict=True)
         ]
-        chosen = torch.from_numpy(mirror)[:, None, None, None, None]
-        images = torch.where(chosen, item["image"].flip(-1), item["image"])
-        return TrainingBatch(images, ids, [self._text(self._by_id[id]) for id in ids])
+        return TrainingBatch(images, ids, [self._text(self._reports[id]) for id in ids])
 
     def _text(self, report: Report) -> str:
-        text = report_text(report, self._config.text)
+        text = report_text(report, self._text_field)
         assert text is not None, "texts are checked before training"
         return text
-
-
-def _mirrored(report: Report) -> Report:
-    from selip_core.data import flip_laterality
-
-    return flip_laterality(report).model_copy(update={"id": report.id + _MIRRORED})

@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from selip_core.data import VolumeDataset
-from selip_core.recipes.batches import epoch_batches
 from selip_core.recipes.config import PretrainConfig
 from selip_core.recipes.corpus import TrainingCorpus
 from selip_core.recipes.interruption import deferred_interrupt, ignore_interrupt
@@ -62,11 +61,11 @@ class TrainingLoop:
 
     def _run_epoch(self, bar: "tqdm[Any]", interrupted: Callable[[], bool]) -> None:
         position = self.trainer.position
-        batches = epoch_batches(self.corpus.manifest, self.config, position.epoch)
+        batches = self.corpus.epoch_batches(position.epoch)
         last = position.batch + self.trainer.steps - position.step
         before = time.perf_counter()
         for item in self._loader(batches[position.batch : last]):
-            loss = self.trainer.step(self.corpus.batch(item, position.epoch, position.batch))
+            loss = self.trainer.step(self.corpus.batch(item, position.epoch))
             now = time.perf_counter()
             position.batch += 1
             position.losses.append(loss)

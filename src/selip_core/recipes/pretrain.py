@@ -8,7 +8,6 @@ import torch
 
 from selip_core._optional import require
 from selip_core.data import Manifest, Preprocessing, VolumeDataset, read_manifest
-from selip_core.recipes.batches import run_length
 from selip_core.recipes.config import DataConfig, PretrainConfig
 from selip_core.recipes.corpus import TrainingCorpus
 from selip_core.recipes.loop import TrainingLoop
@@ -65,7 +64,8 @@ def pretrain(
     state = run.resume(config, digest) if resume else None
     if not resume:
         run.require_new()
-    steps = run_length(training, config)
+    corpus = TrainingCorpus(training, config.data, config.seed)
+    steps = config.steps or config.epochs * corpus.batches_per_epoch
 
     accelerator = make_accelerator(config)
     torch.manual_seed(config.seed)
@@ -74,7 +74,6 @@ def pretrain(
     validator = None
     if len(validation):
         validator = Validator(model, make_dataset(validation, config.data, cache), config.data)
-    corpus = TrainingCorpus(training, config.data, config.seed)
     text_features = TextFeatures(model, corpus.texts)
     target = fit_target(config.objective, corpus.reports)
     trainer = Trainer(accelerator, model, text_features, target, config, steps)

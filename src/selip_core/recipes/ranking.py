@@ -70,8 +70,9 @@ class Ranking:
         return self._select(normal_positions(gallery.labels), range(len(gallery.entries)))
 
     def normality(self) -> Float[Tensor, " queries"]:
-        """How normal each volume looks: its cosine to the normal entry less its mean cosine to the
-        others. Needs an entry of either kind.
+        """Cosine of each volume to the normal entry, less its mean cosine to the others.
+
+        Needs an entry of either kind.
         """
         labels = self.gallery.entry_labels
         others = self.scores[:, abnormal_positions(labels)].mean(dim=1)

@@ -48,7 +48,7 @@ def nearest_reports(
     abnormal = [ranking.abnormal() for ranking in rankings]
     asked = [(one, query) for one in abnormal for query in range(len(one.gallery.queries))]
     chosen = torch.linspace(0, len(asked) - 1, min(count, len(asked))).round().long().tolist()
-    return [_nearest(*asked[place], manifest) for place in chosen]
+    return [_nearest(asked[place][0], asked[place][1], manifest) for place in chosen]
 
 
 def _nearest(ranking: Ranking, query: int, manifest: Manifest) -> dict[str, Any]:

@@ -18,8 +18,8 @@ def retrieval_table(result: dict[str, Any]) -> str:
         >>> direction = {"queries": 20, "gallery": 10.0, "R@1": figure}
         >>> pooled = {"abnormal": {"image_to_text": direction}}
         >>> print(retrieval_table({"sequences": {}, "pooled": pooled}))
-        sequence                             figure    value  95 % interval  chance  queries  gallery
-        all       abnormal volume -> report  R@1       0.500  0.400 - 0.600   0.100       20       10
+        sequence                            figure    value  95 % interval  chance  queries  gallery
+        all       abnormal volume -> report R@1       0.500  0.400 - 0.600   0.100       20       10
     """
     header = ("sequence", "", "figure", "value", "95 % interval", "chance", "queries", "gallery")
     lines = [_line(*header)]
@@ -47,6 +47,6 @@ def _line(
 ) -> str:
     queries, gallery = counts
     return (
-        f"{sequence:<8}  {title:<25}  {name:<8}  {value:>5}  {interval:>13}  {chance:>6}  "
+        f"{sequence:<8}  {title:<25} {name:<8}  {value:>5}  {interval:>13}  {chance:>6}  "
         f"{queries:>7}  {gallery:>7}"
     ).rstrip()
