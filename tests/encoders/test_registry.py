@@ -23,6 +23,14 @@ def test_lists_by_pattern_shallow_before_deep():
     assert list_image_encoders("nothing*") == []
 
 
+@pytest.mark.usefixtures("own_registry")
+def test_lists_families_together():
+    register_image_encoder("dense")(lambda: None)
+    register_image_encoder("swin_transformer")(lambda: None)
+    names = list_image_encoders()
+    assert (names[0], names[-1]) == ("dense", "swin_transformer")
+
+
 def test_unknown_name_is_told_close_matches():
     with pytest.raises(ValueError, match=r"named 'resnet51'; did you mean .*resnet50"):
         create_image_encoder("resnet51")

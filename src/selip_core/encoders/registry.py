@@ -3,6 +3,7 @@
 import difflib
 import fnmatch
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -44,13 +45,13 @@ def register_image_encoder(name: str) -> Callable[[AnyFactory], AnyFactory]:
 
 
 def list_image_encoders(pattern: str = "*") -> list[str]:
-    """Return the names of all encoders that match a shell pattern, in natural order of numbers.
+    """Return the names of all encoders that match a shell pattern; resnet50 before resnet101.
 
     Example:
         >>> list_image_encoders("resnet?0")
         ['resnet10', 'resnet50']
     """
-    return sorted(fnmatch.filter(_FACTORIES, pattern), key=lambda name: (len(name), name))
+    return sorted(fnmatch.filter(_FACTORIES, pattern), key=_words_and_numbers)
 
 
 def create_image_encoder(
@@ -88,6 +89,10 @@ def create_image_encoder(
     if unknown:
         raise ValueError(f"{name} has no option {', '.join(unknown)}; its options are {allowed}")
     return factory(in_channels=in_channels, embed_dim=embed_dim, pooling=pooling, **options)
+
+
+def _words_and_numbers(name: str) -> list[str | int]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def _find(name: str) -> EncoderFactory:
