@@ -12,6 +12,7 @@ from torch import Tensor
 from selip_core.findings import Report
 
 _FLIPPED = "~flipped"
+_TRAILING_MARKS = re.compile(rf"(?:{_FLIPPED})+\Z")
 _OTHER_SIDE = {
     **{"left": "right", "Left": "Right", "LEFT": "RIGHT", "左": "右"},
     **{"right": "left", "Right": "Left", "RIGHT": "LEFT", "右": "左"},
@@ -55,7 +56,9 @@ def flipped_id(report_id: str) -> str:
         >>> flipped_id("7"), flipped_id(flipped_id("7"))
         ('7~flipped', '7')
     """
-    if report_id.endswith(_FLIPPED) and report_id != _FLIPPED:
+    # An id may end in marks of its own: an odd number of them says mirrored, an even one not.
+    marks = _TRAILING_MARKS.search(report_id, 1)
+    if marks and len(marks.group()) // len(_FLIPPED) % 2:
         return report_id.removesuffix(_FLIPPED)
     return report_id + _FLIPPED
 
