@@ -34,9 +34,9 @@ def similarity_clip_loss(
     .. math::
 
         a\,\mathrm{CLIP} + b\,\mathrm{CE} = \frac{a+b}{2N}
-        \Big[\sum_i \mathrm{lse}_i(L) + \sum_j \mathrm{lse}_j(L')\Big]
+        \left[\sum_i \mathrm{lse}_i(L) + \sum_j \mathrm{lse}_j(L')\right]
         - \tau \sum I \odot (M T), \qquad
-        M = \frac{a}{N}\,1 + \frac{b}{2N}\big(\mathrm{diag}(1/r)\,S + S\,\mathrm{diag}(1/c)\big)
+        M = \frac{a}{N}\,1 + \frac{b}{2N}\left(\mathrm{diag}(1/r)\,S + S\,\mathrm{diag}(1/c)\right)
 
     Cross-entropy and the paper's KL divergence differ by the target's entropy, which has no
     gradient. The target is normalised and detached here, enters through its products only, and no
