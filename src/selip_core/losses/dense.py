@@ -22,17 +22,17 @@ def soft_cross_entropy(
     similarity_weight: float,
     ranks: Ranks,
 ) -> Float[Tensor, ""]:
-    """Return ``mean cross-entropy of rows and columns``, wanted: own pairs and targets."""
+    """Return the log-sum-exps of rows and columns less what own pairs and target attract."""
     logits = _logits(image_features, text_features, logit_scale)
-    wanted = align_weight * torch.eye(ranks.total, dtype=logits.dtype, device=logits.device)
+    weight = (align_weight + similarity_weight) / 2
+    repulsion = weight * (logits.logsumexp(1).mean() + logits.logsumexp(0).mean())
+    attraction = align_weight * logits.diagonal().mean()
     if target is not None:
         with torch.no_grad():
             similarities = target.similarities.dense()
-            by_row = similarities / target.row_sums[:, None]
-            wanted += similarity_weight / 2 * (by_row + similarities / target.column_sums)
-    weight = (align_weight + similarity_weight) / 2
-    repulsion = weight * (logits.logsumexp(1).mean() + logits.logsumexp(0).mean())
-    return repulsion - (wanted * logits).sum() / ranks.total
+            wanted = similarities / target.row_sums[:, None] + similarities / target.column_sums
+        attraction = attraction + similarity_weight / 2 * (wanted * logits).sum() / ranks.total
+    return repulsion - attraction
 
 
 def clamped_loss(
