@@ -9,10 +9,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "retrieve",
         help="measure how well a trained model finds the report of a volume, and the reverse",
-        description="Measure retrieval within each sequence, both ways, on galleries with one entry "
-        "per distinct report; normal reports are shown apart. Beside every figure: a 95 % bootstrap "
-        "interval by study, the chance level, the size of the gallery. Writes retrieval.json into "
-        "the run's folder.",
+        description="Measure retrieval within each sequence, both ways, on galleries with one "
+        "entry per distinct report; normal reports are shown apart. Beside every figure: a 95 %% "
+        "bootstrap interval by study, the chance level, the size of the gallery. Writes "
+        "retrieval.json into the run's folder.",
         epilog="example: selip retrieve --manifest data/manifest.jsonl --run runs/clip",
     )
     parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="the data set")

@@ -1,0 +1,86 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from selip_core.recipes import PretrainConfig
+
+WORDS = ("high", "signal", "in", "the", "left", "right", "frontal", "lobe", "pons", "no", "lesion")
+SITES = ("frontal lobe", "pons", "thalamus")
+
+
+@pytest.fixture(scope="session")
+def text_encoder(tmp_path_factory):
+    """A random BERT of two narrow layers, in a folder with its tokenizer."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("bert")
+    vocabulary = folder / "vocab.txt"
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, "."]))
+    BertTokenizerFast(str(vocabulary), model_max_length=32).save_pretrained(folder)
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    size = {"intermediate_size": 32, "max_position_embeddings": 32, "vocab_size": len(WORDS) + 6}
+    BertModel(BertConfig(**shape, **size)).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory):
+    """Twenty studies of one or two sequences: noise of 16 voxels a side, a third of them normal."""
+    folder = tmp_path_factory.mktemp("data")
+    generator = np.random.default_rng(0)
+    splits = ["train"] * 12 + ["validation"] * 4 + ["test"] * 4
+    rows, reports, truth = [], [], []
+    for number, split in enumerate(splits):
+        site, side = SITES[number % 3], ("left", "right")[number % 2]
+        normal = number % 3 == 2
+        lesion = {"kind": "infarct", "site": site, "laterality": side, "volume_ml": 1 + number}
+        lesions = [] if normal else [lesion | {"visible_in": ["T2"]}]
+        truth.append({"study": f"s{number}", "lesions": lesions})
+        for sequence in ("T2", "DWI")[: 1 + number % 2]:
+            id = f"s{number}-{sequence}"
+            volume = generator.normal(size=(16, 16, 16)).astype(np.float32)
+            nib.save(nib.Nifti1Image(volume, np.diag([8, 8, 8, 1])), folder / f"{id}.nii.gz")
+            rows.append(
+                {"id": id, "study": f"s{number}", "patient": f"p{number}", "split": split}
+                | {"sequence": sequence, "volume": f"{id}.nii.gz", "report": id}
+            )
+            finding = {"modality": sequence, "site": site, "laterality": side, "signal": "high"}
+            text = "no lesion." if normal else f"high signal in the {side} {site}."
+            finding["text"] = text
+            findings = [] if normal else [finding]
+            reports.append({"id": id, "findings": findings, "text": text, "normal": normal})
+    for name, lines in (("manifest", rows), ("reports", reports), ("truth", truth)):
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / f"{name}.jsonl").write_text(text)
+    return folder / "manifest.jsonl"
+
+
+@pytest.fixture
+def make_config(text_encoder):
+    """Settings of a run of a second or two; sections are merged into these."""
+
+    def make(**changes):
+        values = {
+            "embed_dim": 8,
+            "epochs": 4,
+            "data": {
+                "spacing": (8, 8, 8),
+                "size": (16, 16, 16),
+                "batch_size": 6,
+                "in_memory": True,
+            },
+            "image_encoder": {
+                "name": "resnet10",
+                "pooling": "avg",
+                "options": {"width": 0.125, "stem": "cubic"},
+            },
+            "text_encoder": {"name": text_encoder},
+            "objective": {"target": "identical"},
+        }
+        for key, value in changes.items():
+            values[key] = values[key] | value if isinstance(value, dict) else value
+        return PretrainConfig(**values)
+
+    return make

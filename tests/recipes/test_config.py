@@ -1,0 +1,52 @@
+import pytest
+
+from selip_core.errors import DataError
+from selip_core.recipes import PretrainConfig, read_config
+from selip_core.recipes.config import config_differences
+
+
+def test_toml_and_json_agree(tmp_path):
+    toml, json = tmp_path / "a.toml", tmp_path / "a.json"
+    toml.write_text('epochs = 3\n[objective]\ntarget = "syntax"\ngamma = 4.0\n')
+    json.write_text('{"epochs": 3, "objective": {"target": "syntax", "gamma": 4.0}}')
+    assert read_config(toml) == read_config(json)
+    assert read_config(toml).objective.gamma == 4
+    assert read_config(toml).optimizer == PretrainConfig().optimizer
+
+
+def test_a_written_config_is_read_back(tmp_path):
+    config = PretrainConfig(seed=3, image_encoder={"options": {"width": 0.25}})
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    assert read_config(tmp_path / "config.json") == config
+
+
+def test_all_wrong_settings_are_told_with_their_place(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text('epoch = 3\n[optimizer]\nwarmup = 2\n[objective]\ntarget = "secret"\n')
+    with pytest.raises(DataError, match=r"cannot be used \(3 problems\)") as caught:
+        read_config(path)
+    message = str(caught.value)
+    assert f"{path} epoch: Extra inputs are not permitted" in message
+    assert f"{path} optimizer.warmup: Input should be less than 1" in message
+    assert f"{path} objective.target: Input should be 'none'" in message
+    assert "secret" not in message
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.toml", "= 3"), ("a.json", "{")])
+def test_a_broken_file_is_named(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=f"{name} cannot be read"):
+        read_config(tmp_path / name)
+
+
+def test_another_kind_of_file_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"a \.toml or a \.json file, got a\.yaml"):
+        read_config(tmp_path / "a.yaml")
+
+
+def test_differences_name_the_setting():
+    old, new = PretrainConfig(), PretrainConfig(seed=1, image_encoder={"options": {"width": 0.5}})
+    assert config_differences(old, new) == [
+        "image_encoder.options.width: None -> 0.5",
+        "seed: 0 -> 1",
+    ]

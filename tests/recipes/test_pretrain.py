@@ -1,0 +1,169 @@
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from selip_core.recipes import load_model, pretrain
+from selip_core.recipes.run_folder import RunFolder
+from selip_core.recipes.trainer import Trainer
+
+
+def weights(run):
+    return load_file(RunFolder(run).model / "model.safetensors")
+
+
+def assert_same_weights(one, other):
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+def press_ctrl_c_at(monkeypatch, step):
+    take_step = Trainer.step
+
+    def step_then_interrupt(self, batch):
+        loss = take_step(self, batch)
+        if self.position.step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss
+
+    monkeypatch.setattr(Trainer, "step", step_then_interrupt)
+
+
+@pytest.mark.parametrize("target", ["none", "identical", "syntax", "paper"])
+def test_every_target_trains(manifest, make_config, tmp_path, target):
+    config = make_config(objective={"target": target}, epochs=2)
+    model_folder = pretrain(manifest, config, tmp_path, progress=False)
+    assert model_folder == tmp_path / "model"
+    history = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in history] == [0, 1]
+    assert [row["step"] for row in history] == [3, 6]
+    assert history[0]["validation"].keys() == {"recall", "chance", "queries"}
+    assert 0 <= history[1]["validation"]["recall"] <= 1
+    model, loaded = load_model(model_folder)
+    assert loaded == config
+    assert not model.training
+
+
+def test_a_batch_is_learned(manifest, make_config, tmp_path):
+    config = make_config(epochs=15, data={"batch_size": 18}, validate_every=15)
+    pretrain(manifest, config, tmp_path, progress=False)
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "history.jsonl").open()]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_an_interrupted_run_reaches_the_same_bits(
+    manifest, make_config, tmp_path, monkeypatch, frozen
+):
+    # Step 8 lies within the third epoch of three batches.
+    config = make_config(text_encoder={"frozen": frozen}, data={"flip_probability": 0.5})
+    pretrain(manifest, config, tmp_path / "straight", progress=False)
+    with monkeypatch.context() as patch:
+        press_ctrl_c_at(patch, step=8)
+        with pytest.raises(KeyboardInterrupt, match=r"stopped after step 8 of 12.*--resume"):
+            pretrain(manifest, config, tmp_path / "stopped", progress=False)
+    assert not (tmp_path / "stopped" / "model").exists()
+    torch.randn(7)  # whatever the process draws in between must not matter
+    pretrain(manifest, config, tmp_path / "stopped", resume=True, progress=False)
+    assert_same_weights(weights(tmp_path / "straight"), weights(tmp_path / "stopped"))
+    straight, stopped = (
+        [json.loads(line) | {"seconds": 0} for line in (tmp_path / name / "history.jsonl").open()]
+        for name in ("straight", "stopped")
+    )
+    assert straight == stopped
+
+
+def test_an_interrupt_in_the_last_step_still_validates(
+    manifest, make_config, tmp_path, monkeypatch
+):
+    config = make_config(steps=2)
+    with monkeypatch.context() as patch:
+        press_ctrl_c_at(patch, step=2)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(manifest, config, tmp_path, progress=False)
+    pretrain(manifest, config, tmp_path, resume=True, progress=False)
+    (row,) = map(json.loads, (tmp_path / "history.jsonl").open())
+    assert row["step"] == 2
+    assert "validation" in row
+
+
+def test_resuming_a_finished_run_changes_nothing(manifest, make_config, tmp_path):
+    config = make_config(epochs=1)
+    pretrain(manifest, config, tmp_path, progress=False)
+    before = weights(tmp_path)
+    pretrain(manifest, config, tmp_path, resume=True, progress=False)
+    assert_same_weights(before, weights(tmp_path))
+
+
+def test_a_frozen_backbone_stays_as_it_was(manifest, make_config, tmp_path, text_encoder):
+    pretrain(manifest, make_config(epochs=1), tmp_path, progress=False)
+    name = "embeddings.word_embeddings.weight"
+    before = load_file(Path(text_encoder) / "model.safetensors")[name]
+    assert torch.equal(weights(tmp_path)[f"text_encoder.backbone.{name}"], before)
+    (checkpoint,) = (tmp_path / "checkpoint").iterdir()
+    saved = load_file(checkpoint / "tensors.safetensors")
+    assert f"model.text_encoder.backbone.{name}" not in saved
+    assert "model.text_encoder.projection.weight" in saved
+
+
+def test_a_run_is_not_overwritten(manifest, make_config, tmp_path):
+    config = make_config(epochs=1)
+    pretrain(manifest, config, tmp_path, progress=False)
+    with pytest.raises(FileExistsError, match="holds a run already; go on with --resume"):
+        pretrain(manifest, config, tmp_path, progress=False)
+
+
+def test_changed_settings_are_shown(manifest, make_config, tmp_path):
+    pretrain(manifest, make_config(epochs=1), tmp_path, progress=False)
+    changed = make_config(epochs=1, seed=1, objective={"gamma": 2.0})
+    with pytest.raises(ValueError, match=r"objective\.gamma: 8\.0 -> 2\.0\n  seed: 0 -> 1"):
+        pretrain(manifest, changed, tmp_path, resume=True, progress=False)
+
+
+def test_changed_data_is_refused(manifest, make_config, tmp_path):
+    copied = tmp_path / "copy"
+    copied.mkdir()
+    for path in manifest.parent.iterdir():
+        (copied / path.name).symlink_to(path)
+    pretrain(copied / manifest.name, make_config(epochs=1), tmp_path / "run", progress=False)
+    reports = (copied / "reports.jsonl").read_text()
+    (copied / "reports.jsonl").unlink()
+    (copied / "reports.jsonl").write_text(reports.replace("pons.", "pons"))
+    with pytest.raises(ValueError, match="the manifest or its reports changed"):
+        pretrain(
+            copied / manifest.name,
+            make_config(epochs=1),
+            tmp_path / "run",
+            resume=True,
+            progress=False,
+        )
+
+
+def test_nothing_to_resume_is_told(manifest, make_config, tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no run to resume; leave out --resume"):
+        pretrain(manifest, make_config(), tmp_path / "new", resume=True, progress=False)
+
+
+def test_a_loss_that_is_not_finite_stops_training(manifest, make_config, tmp_path, monkeypatch):
+    forward = Trainer._forward
+    monkeypatch.setattr(Trainer, "_forward", lambda *arguments: forward(*arguments) * torch.nan)
+    with pytest.raises(ValueError, match=r"the loss is nan at step 0 .*lower the learning rates"):
+        pretrain(manifest, make_config(), tmp_path, progress=False)
+
+
+def test_a_missing_text_is_told_by_row(manifest, make_config, tmp_path):
+    config = make_config(data={"text": "text_fr"})
+    with pytest.raises(ValueError, match=r"manifest.jsonl:1 .*no text under 'text_fr'"):
+        pretrain(manifest, config, tmp_path, progress=False)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_batch_larger_than_the_split_is_refused(manifest, make_config, tmp_path):
+    with pytest.raises(ValueError, match="batch"):
+        pretrain(manifest, make_config(data={"batch_size": 100}), tmp_path, progress=False)
+    assert not (tmp_path / "config.json").exists()
