@@ -9,6 +9,7 @@ NeuroImage 47 (2009), ICBM 2009a nonlinear symmetric.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -79,14 +80,23 @@ def load_anatomy(spacing: float) -> Anatomy:
 
 def _load_template() -> tuple[Maps, Float[np.ndarray, "3"]]:
     """Return grey, white and fluid at 1 mm, and the millimetres of the first voxel."""
-    datasets = require("nilearn.datasets", "demo")
-    template = datasets.load_mni152_template(resolution=1)
-    grey = datasets.load_mni152_gm_template(resolution=1).get_fdata(dtype=np.float32)
-    white = datasets.load_mni152_wm_template(resolution=1).get_fdata(dtype=np.float32)
-    brain = template.get_fdata(dtype=np.float32) > 0
-    grey, white = brain * grey.clip(0, 1), brain * white.clip(0, 1)
-    fluid = (brain - grey - white).clip(0, 1)
-    return np.stack([grey, white, fluid]), template.affine[:3, 3]
+    brain, affine = _read_map("t1")
+    head = brain > 0
+    grey, white = (head * _read_map(name)[0] / 255 for name in ("gm", "wm"))
+    fluid = (head - grey - white).clip(0, 1)
+    return np.stack([grey, white, fluid]), affine[:3, 3]
+
+
+def _read_map(name: str) -> tuple[Float[np.ndarray, "x y z"], Float[np.ndarray, "4 4"]]:
+    """Read a map, 0 to 255, and its affine from nilearn's package folder.
+
+    Not by ``nilearn.datasets``, which would import pandas and scikit-learn in every process.
+    """
+    import nibabel
+
+    folder = Path(require("nilearn", "demo").__path__[0]) / "datasets" / "data"
+    image = nibabel.load(folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz")
+    return image.get_fdata(dtype=np.float32), image.affine
 
 
 def _block_mean(map_: Float[np.ndarray, "x y z"], step: int) -> Float[np.ndarray, "_x _y _z"]:

@@ -48,7 +48,7 @@ def schedule_visits(parameters: Parameters, studies: int) -> list[Visit]:
 
     Example:
         >>> [visit.split for visit in schedule_visits(Parameters(), 4)]
-        ['train', 'train', 'test', 'validation']
+        ['test', 'train', 'train', 'train']
     """
     chance = np.random.default_rng(np.random.SeedSequence(parameters.seed, spawn_key=(0,)))
     start, second = chance.random(), chance.random(studies) < SECOND_VISIT_SHARE

@@ -20,7 +20,7 @@ def word_finding(
         >>> finding = Finding(modality="T2", site="thalamus", laterality="left", signal="high",
         ...                   morphology="round", extent="small")
         >>> word_finding(ENGLISH, finding, np.random.default_rng(1))
-        'A small hyperintense round lesion is seen in the left thalamus.'
+        'There is a small round lesion in the left thalamus, hyperintense on T2.'
     """
     extent = language.extents[finding.extent or ""]
     signal = language.signals[finding.signal or ""].draw(rng, held_out)
