@@ -95,7 +95,9 @@ def _read_map(name: str) -> tuple[Float[np.ndarray, "x y z"], Float[np.ndarray, 
     import nibabel
 
     folder = Path(require("nilearn", "demo").__path__[0]) / "datasets" / "data"
-    image = nibabel.load(folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz")
+    image = nibabel.Nifti1Image.from_filename(
+        folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
+    )
     return image.get_fdata(dtype=np.float32), image.affine
 
 
