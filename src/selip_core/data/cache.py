@@ -29,6 +29,16 @@ class VolumeCache:
     Args:
         folder: Made if it is missing.
         preprocessing: What to apply to volumes that are not there.
+
+    Example:
+        >>> import tempfile, nibabel, numpy
+        >>> folder, voxels = Path(tempfile.mkdtemp()), numpy.random.default_rng(0).random((8, 9, 7))
+        >>> nibabel.save(nibabel.Nifti1Image(voxels, numpy.eye(4)), folder / "t2.nii.gz")
+        >>> cache = VolumeCache(folder / "cache", Preprocessing((1, 1, 1), (7, 9, 8)))
+        >>> cache.get(folder / "t2.nii.gz", "manifest.jsonl:1 $.volume").shape
+        torch.Size([1, 7, 9, 8])
+        >>> len(list(cache.folder.iterdir()))
+        1
     """
 
     def __init__(self, folder: str | os.PathLike[str], preprocessing: Preprocessing) -> None:

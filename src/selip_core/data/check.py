@@ -35,6 +35,18 @@ def check_manifest(
 
     Raises:
         FileNotFoundError: If there is no such manifest.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "manifest.jsonl"
+        >>> _ = path.write_text("{")
+        >>> print(check_manifest(path).table())
+        manifest.jsonl: 0 rows
+        2 errors, 0 warnings
+        error: manifest (2)
+          manifest.jsonl:1 $: Invalid JSON: EOF while parsing an object at line 1 column 1
+          reports.jsonl: there is no such reports file; put the reports beside the manifest, or name
+              their file
     """
     manifest, problems = scan_manifest(path, reports, sequences)
     issues = [Issue("error", "manifest", problem.where, problem.message) for problem in problems]

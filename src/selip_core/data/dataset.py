@@ -38,6 +38,18 @@ class VolumeDataset(Dataset[VolumeItem]):
         ValueError: If the manifest is empty.
         DataError: With every unusable volume, if ``in_memory``; otherwise the one that was asked
             for, when it is asked for.
+
+    Example:
+        >>> import tempfile, nibabel, numpy
+        >>> from pathlib import Path
+        >>> from selip_core.data import ManifestRow
+        >>> folder, voxels = Path(tempfile.mkdtemp()), numpy.random.default_rng(0).random((8, 9, 7))
+        >>> nibabel.save(nibabel.Nifti1Image(voxels, numpy.eye(4)), folder / "t2.nii.gz")
+        >>> row = ManifestRow(id="1", study="s", patient="p", split="train", sequence="T2",
+        ...                   volume="t2.nii.gz", report="r")
+        >>> manifest = Manifest(folder / "manifest.jsonl", (row,), {}, lines=(1,))
+        >>> VolumeDataset(manifest, Preprocessing((1, 1, 1), (7, 9, 8)))[0]["image"].shape
+        torch.Size([1, 7, 9, 8])
     """
 
     def __init__(

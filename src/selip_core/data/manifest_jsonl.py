@@ -52,6 +52,15 @@ def write_manifest(path: str | os.PathLike[str], rows: Iterable[ManifestRow]) ->
 
     Raises:
         OSError: If the folder is missing or not writable.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "manifest.jsonl"
+        >>> write_manifest(path, [
+        ...     ManifestRow(id="1", study="s", patient="p", split="train", sequence="T2",
+        ...                 volume="t2.nii.gz", report="r")])
+        >>> path.read_text().count("\\n")
+        1
     """
     lines = [row.model_dump_json(exclude_unset=True) + "\n" for row in rows]
     with atomic_path(path) as temporary:
