@@ -48,6 +48,8 @@ def save_checkpoint(
         for path in (partial / _TENSORS, partial / _SCALARS):
             _flush(path)
         partial.rename(target)
+        if os.name == "posix":  # the new name must be on the disk before older ones are removed
+            _flush(folder)
     for other in folder.iterdir():
         if other != target:
             shutil.rmtree(other, ignore_errors=True)
@@ -66,5 +68,8 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
 
 
 def _flush(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
