@@ -59,7 +59,7 @@ def write_manifest(path: str | os.PathLike[str], rows: Iterable[ManifestRow]) ->
         >>> write_manifest(path, [
         ...     ManifestRow(id="1", study="s", patient="p", split="train", sequence="T2",
         ...                 volume="t2.nii.gz", report="r")])
-        >>> path.read_text().count("\\n")
+        >>> len(path.read_text().splitlines())
         1
     """
     lines = [row.model_dump_json(exclude_unset=True) + "\n" for row in rows]
