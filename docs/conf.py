@@ -1,26 +1,32 @@
+import importlib
 import sys
 from pathlib import Path
 
+from docutils import nodes
+
+# Loaded before autodoc sets TYPE_CHECKING: pydantic does not survive being imported under it.
+from pydantic import BaseModel  # noqa: F401
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
 from selip_core import __version__
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "_extensions"))
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "selip-core"
 author = "The selip-core authors"
-copyright = author
+copyright = f"{author}, Apache-2.0"
 release = version = __version__
 
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx_autodoc_typehints",
     "sphinx_copybutton",
+    "command_help",
     "mathml",
 ]
 exclude_patterns = ["_build", "_extensions"]
-nitpicky = False
 
 html_theme = "furo"
 html_title = f"selip-core {release}"
@@ -30,14 +36,38 @@ html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 
-autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
-napoleon_google_docstring = True
+autodoc_member_order = "bysource"
+# Types and tensor shapes stand in the signatures, one parameter a line where they are long.
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 110
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 napoleon_custom_sections = ["Source"]
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+ROOMS = ("findings", "similarity", "losses", "encoders", "data", "evaluation", "recipes", "report")
+
+
+def find_public_home(
+    app: Sphinx, env: BuildEnvironment, node: nodes.Element, content: nodes.Node
+) -> nodes.reference | None:
+    """Link a class by the package that offers it, where a signature names the file it is in."""
+    module, _, name = node.get("reftarget", "").rpartition(".")
+    for package in (f"selip_core.{room}" for room in ROOMS):
+        if module.startswith(package) and name in importlib.import_module(package).__all__:
+            domain, target = env.domains.python_domain, f"{package}.{name}"
+            return domain.resolve_xref(
+                env, node["refdoc"], app.builder, "class", target, node, content
+            )
+    return None
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("missing-reference", find_public_home)

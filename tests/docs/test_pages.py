@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from selip_core.encoders import registry
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -15,6 +17,8 @@ BLOCK = re.compile(r"^```(python|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_python_blocks_run_and_print_what_follows_them(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # A page may register an encoder; other tests must not see it.
+    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
     namespace = {"__name__": "page"}
     printed = ""
     for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
