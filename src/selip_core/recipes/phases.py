@@ -1,0 +1,66 @@
+"""Phases of a long program: each is done once, and its seconds are kept."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from selip_core.data import atomic_path
+
+
+class Phases:
+    """Runs what is not done yet, and remembers how long it took, interrupted or not.
+
+    Args:
+        path: A JSON file; made if it is missing.
+        settings: What the program was started with; JSON.
+
+    Raises:
+        ValueError: If the file was made with other settings.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> phases = Phases(folder / "phases.json", {"seed": 0})
+        >>> phases.run("write", folder / "a.txt", lambda: (folder / "a.txt").write_text("done"))
+        >>> list(phases.seconds)
+        ['write']
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self._path = path
+        self._settings: dict[str, Any] = json.loads(json.dumps(settings))
+        self.seconds: dict[str, float] = {}
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            self._require_same(found["settings"])
+            self.seconds = found["seconds"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._write()
+
+    def run(self, name: str, done: Path, work: Callable[[], object]) -> None:
+        """Call ``work`` unless ``done`` is there, which it makes last."""
+        if done.exists():
+            return
+        start = time.perf_counter()
+        try:
+            work()
+        finally:
+            passed = time.perf_counter() - start
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + passed, 1)
+            self._write()
+
+    def _require_same(self, found: dict[str, Any]) -> None:
+        keys = sorted(found.keys() | self._settings.keys())
+        different = [key for key in keys if found.get(key) != self._settings.get(key)]
+        if different:
+            raise ValueError(
+                f"{self._path.parent} was started with another {', another '.join(different)}; "
+                "give the earlier values to go on with it, or choose another folder"
+            )
+
+    def _write(self) -> None:
+        with atomic_path(self._path) as temporary:
+            content = {"settings": self._settings, "seconds": self.seconds}
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
