@@ -39,7 +39,11 @@ html_show_sourcelink = False
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {
+    "members": True,
+    "show-inheritance": True,
+    "exclude-members": "model_config",
+}
 autodoc_member_order = "bysource"
 # Types and tensor shapes stand in the signatures, one parameter a line where they are long.
 autodoc_typehints = "signature"

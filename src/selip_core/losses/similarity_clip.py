@@ -35,7 +35,12 @@ def similarity_clip_loss(
 
         a\,\mathrm{CLIP} + b\,\mathrm{CE} = \frac{a+b}{2N}
         \left[\sum_i \mathrm{lse}_i(L) + \sum_j \mathrm{lse}_j(L')\right]
-        - \tau \sum I \odot (M T), \qquad
+        - \tau \sum I \odot (M T)
+
+    with
+
+    .. math::
+
         M = \frac{a}{N}\,1 + \frac{b}{2N}\left(\mathrm{diag}(1/r)\,S + S\,\mathrm{diag}(1/c)\right)
 
     Cross-entropy and the paper's KL divergence differ by the target's entropy, which has no
