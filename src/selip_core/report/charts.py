@@ -12,7 +12,7 @@ from selip_core.report.drawing import COLOURS, chart, inline_svg
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LEGIBLE_ON_COLOUR = 0.55
+_LEGIBLE_ON_COLOUR = 0.65
 
 
 def matrix_chart(values: Float[np.ndarray, "n n"], title: str) -> str:

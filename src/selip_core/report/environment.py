@@ -13,8 +13,8 @@ def describe_environment() -> dict[str, str]:
     """Name and value of everything that helps to repeat a run; no path, no host name.
 
     Example:
-        >>> sorted(describe_environment())[:2]
-        ['CPU cores', 'Python']
+        >>> list(describe_environment())[:3]
+        ['selip-core', 'Python', 'torch']
     """
     import torch
 
