@@ -29,14 +29,14 @@ class Lesion:
     Attributes:
         kind: Such as ``"acute infarct"``.
         site: Where it lies.
-        laterality: Its side.
+        laterality: Its side; None on the midline.
         volume_ml: Its volume in millilitres.
         visible_in: The sequences that show it.
     """
 
     kind: str
     site: str
-    laterality: str
+    laterality: str | None
     volume_ml: float
     visible_in: frozenset[str]
 
@@ -46,6 +46,7 @@ def read_truth(path: str | Path) -> dict[str, tuple[Lesion, ...]]:
 
     Raises:
         DataError: If a line is not JSON or lacks a key; all lines are told at once.
+        OSError: If the file cannot be read.
     """
     path = Path(path)
     truth: dict[str, tuple[Lesion, ...]] = {}

@@ -46,7 +46,18 @@ def read_reports(path: str | os.PathLike[str]) -> list[Report]:
 
 
 def write_reports(path: str | os.PathLike[str], reports: Iterable[Report]) -> None:
-    """Write reports as JSON Lines in UTF-8, whole or not at all; unset fields are left out."""
+    """Write reports as JSON Lines in UTF-8, whole or not at all; unset fields are left out.
+
+    Raises:
+        OSError: If the folder is missing or not writable.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "reports.jsonl"
+        >>> write_reports(path, [Report(id="a", normal=True)])
+        >>> path.read_text()
+        '{"id":"a","normal":true}\\n'
+    """
     path = Path(path)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

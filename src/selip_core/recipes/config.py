@@ -161,7 +161,15 @@ def read_config(path: str | os.PathLike[str]) -> PretrainConfig:
     Raises:
         DataError: If the file is not valid, or a setting is unknown or out of range: each named
             with its place, all at once.
+        ValueError: If the name of the file ends in neither.
         OSError: If the file cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "settings.toml"
+        >>> _ = path.write_text("epochs = 2")
+        >>> read_config(path).epochs
+        2
     """
     path = Path(path)
     try:
