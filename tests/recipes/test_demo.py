@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from selip_core.cli.demo import add_parser
+from selip_core.cli import main
+from selip_core.recipes import demo
 from selip_core.recipes.config import ObjectiveConfig
-from selip_core.recipes.demo import demo
 from selip_core.recipes.demo_page import told_objective
 
 recipe = importlib.import_module("selip_core.recipes.demo")
@@ -29,13 +29,8 @@ def tiny(monkeypatch):
 
 @pytest.mark.slow
 def test_from_nothing_to_the_page_and_again(tiny, tmp_path, capsys):
-    import argparse
-
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
     out = tmp_path / "demo"
-    arguments = parser.parse_args(["demo", "--out", str(out), "--studies", "24", "--epochs", "2"])
-    assert arguments.run(arguments) == 0
+    assert main(["demo", "--out", str(out), "--studies", "24", "--epochs", "2"]) == 0
     printed = capsys.readouterr().out
     assert "With similarity" in printed
     assert str(out / "report.html") in printed
@@ -75,3 +70,11 @@ def test_arms_differ_in_their_objective_alone():
 @pytest.mark.parametrize("target", ["none", "identical", "syntax", "paper"])
 def test_every_objective_can_be_told(target):
     assert "model" in told_objective(ObjectiveConfig(target=target)) or target == "none"
+
+
+def test_help_tells_the_defaults(capsys):
+    with pytest.raises(SystemExit):
+        main(["demo", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"simulated studies (default: {recipe.STUDIES})" in told
+    assert f"passes over the training volumes (default: {recipe.EPOCHS})" in told

@@ -1,7 +1,6 @@
 """``selip demo``: plain CLIP and similarity, side by side, on simulated studies."""
 
 import argparse
-import json
 from pathlib import Path
 
 
@@ -29,8 +28,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it, and print the table and where the page is."""
-    from selip_core.recipes.demo import demo
-    from selip_core.report.table import comparison_table
+    from selip_core.recipes import demo, demo_table
 
     given = {
         name: value
@@ -43,8 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise KeyboardInterrupt(
             f"stopped; what is done is kept in {arguments.out}, and the same command goes on"
         ) from None
-    results = json.loads((arguments.out / "results.json").read_text(encoding="utf-8"))
     print("\nSimulated data, abnormal test studies; one seed proves nothing.\n")
-    print(comparison_table({arm["name"]: arm["retrieval"] for arm in results["arms"].values()}))
+    print(demo_table(arguments.out))
     print(f"\nthe report: {report}")
     return 0

@@ -21,6 +21,7 @@ from selip_core.recipes.pretrain import pretrain
 from selip_core.recipes.retrieve import retrieve
 from selip_core.recipes.run_folder import RunFolder
 from selip_core.report import ArmKey, Page, render_page
+from selip_core.report.table import comparison_table
 from selip_core.simulation import simulate
 
 STUDIES = 600
@@ -42,6 +43,7 @@ PLAIN_CLIP = PretrainConfig(
 SIMILARITY = PLAIN_CLIP.model_copy(update={"objective": ObjectiveConfig(target="identical")})
 
 _FEWEST_STUDIES = 20
+_RESULTS = "results.json"
 
 
 def demo(
@@ -106,9 +108,22 @@ def demo(
 
     runs = {key: RunFolder(out / key) for key in configs}
     page = demo_page(manifest, runs, configs, phases.seconds)
-    _write(out / "results.json", json.dumps(_results(page), indent=1) + "\n")
+    _write(out / _RESULTS, json.dumps(_results(page), indent=1) + "\n")
     _write(out / "report.html", render_page(page))
     return out / "report.html"
+
+
+def demo_table(out: str | os.PathLike[str]) -> str:
+    """The figures of a finished demonstration as plain text, both arms side by side.
+
+    Args:
+        out: The folder that ``demo`` was given.
+
+    Raises:
+        OSError: If there is no ``results.json``.
+    """
+    results = json.loads((Path(out) / _RESULTS).read_text(encoding="utf-8"))
+    return comparison_table({arm["name"]: arm["retrieval"] for arm in results["arms"].values()})
 
 
 def _sized(config: PretrainConfig, studies: int, epochs: int, seed: int) -> PretrainConfig:
