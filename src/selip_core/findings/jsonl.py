@@ -55,8 +55,8 @@ def write_reports(path: str | os.PathLike[str], reports: Iterable[Report]) -> No
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "reports.jsonl"
         >>> write_reports(path, [Report(id="a", normal=True)])
-        >>> path.read_text()
-        '{"id":"a","normal":true}\\n'
+        >>> print(path.read_text())
+        {"id":"a","normal":true}
     """
     path = Path(path)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
