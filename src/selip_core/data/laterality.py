@@ -83,6 +83,9 @@ class LateralityFlip:
         probability: Of an image to be mirrored in an epoch, in [0, 1].
         seed: Another seed, other choices.
 
+    Raises:
+        ValueError: If the probability is outside [0, 1].
+
     Example:
         >>> flip = LateralityFlip(probability=1.0)
         >>> images, flipped = flip(torch.arange(4.0).reshape(1, 1, 1, 1, 4), [0], epoch=0)

@@ -108,6 +108,9 @@ class Manifest:
         """Return the rows of a split, of some sequences, or of both, with only their reports.
 
         None takes all. The result may be empty, for a manifest without validation rows say.
+
+        Raises:
+            ValueError: If ``sequences`` is one string.
         """
         if isinstance(sequences, str):
             raise ValueError(f"sequences must be a collection such as ['T2'], got {sequences!r}")

@@ -123,7 +123,7 @@ class SimilarityCLIPLoss(nn.Module):
         check_finite: Raise if features or scale hold NaN or infinity.
 
     Raises:
-        ValueError: If a weight or ``clamp_eps`` is out of range.
+        ValueError: If a weight or ``clamp_eps`` is out of range, or the back end is unknown.
 
     Example:
         >>> loss_fn = SimilarityCLIPLoss(similarity_weight=0.5)
@@ -160,7 +160,10 @@ class SimilarityCLIPLoss(nn.Module):
         group: "dist.ProcessGroup | None" = None,
         output_dict: bool = False,
     ) -> Tensor | dict[str, Tensor]:
-        """Return the loss, or ``{"contrastive_loss": loss}`` with ``output_dict``."""
+        """Return the loss, or ``{"contrastive_loss": loss}`` with ``output_dict``.
+
+        Arguments and errors are those of :func:`similarity_clip_loss`.
+        """
         loss = similarity_clip_loss(
             image_features,
             text_features,

@@ -19,8 +19,11 @@ Compare: TypeAlias = Callable[[Codes, Codes], Float[Tensor, "*pairs"]]
 class FindingKernel(abc.ABC):
     """A symmetric similarity of two findings in ``[0, 1]``, built from the values of their fields.
 
+    Raises:
+        ValueError: If a weight is negative or not finite, or a power is not positive.
+
     Example:
-        The kernel of the paper, for reports of a single kind of statement:
+        The kernel of the paper:
 
         >>> from selip_core.similarity import dice, exact
         >>> kernel = (0.5 * exact("site") + 0.5 * exact("signal")) * dice("text")
