@@ -45,6 +45,7 @@ autodoc_default_options = {
     "exclude-members": "model_config",
 }
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 # Types and tensor shapes stand in the signatures, one parameter a line where they are long.
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
