@@ -16,7 +16,7 @@ def tiny(monkeypatch):
     """A model that is small enough to be trained in a test."""
     clip = recipe.PLAIN_CLIP
     image_encoder = clip.image_encoder.model_copy(
-        update={"name": "resnet10", "options": {"width": 0.0625}}
+        update={"name": "resnet10", "options": {"width": 0.0625, "stem": "cubic"}}
     )
     data = clip.data.model_copy(update={"sequences": ("T2",), "spacing": (12.0, 12.0, 12.0)})
     data = data.model_copy(update={"size": (16, 16, 16)})

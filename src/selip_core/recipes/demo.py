@@ -36,7 +36,9 @@ PLAIN_CLIP = PretrainConfig(
         batch_size=50,
         in_memory=True,
     ),
-    image_encoder=ImageEncoderConfig(name="resnet10", pooling="grid", options={"width": 0.25}),
+    image_encoder=ImageEncoderConfig(
+        name="resnet10", pooling="grid", options={"width": 0.25, "stem": "cubic"}
+    ),
     text_encoder=TextEncoderConfig(name="embedded", pooling="mean", frozen=True),
     objective=ObjectiveConfig(target="none"),
 )
