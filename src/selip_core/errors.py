@@ -40,6 +40,4 @@ class DataError(ValueError):
         self.problems = tuple(problems)
         count = len(self.problems)
         noun = "problem" if count == 1 else "problems"
-        super().__init__(
-            "\n  ".join([f"{summary} ({count} {noun})", *map(str, self.problems)])
-        )
+        super().__init__("\n  ".join([f"{summary} ({count} {noun})", *map(str, self.problems)]))

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write_json(result: "CheckResult", target: str, show_values: bool) -> None:
-    from selip_core.data import atomic_path
+    from selip_core.files import atomic_path
 
     text = json.dumps(result.as_dict(show_values), ensure_ascii=False, indent=2)
     if target == "-":

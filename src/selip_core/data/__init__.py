@@ -4,7 +4,6 @@ from selip_core.data.cache import VolumeCache
 from selip_core.data.check import check_manifest
 from selip_core.data.check_result import CheckResult, Issue
 from selip_core.data.dataset import VolumeDataset, VolumeItem
-from selip_core.data.files import atomic_path
 from selip_core.data.laterality import LateralityFlip, flip_image, flip_laterality, flipped_id
 from selip_core.data.manifest import KNOWN_SEQUENCES, Manifest, ManifestRow
 from selip_core.data.manifest_jsonl import read_manifest, write_manifest
@@ -24,7 +23,6 @@ __all__ = [
     "VolumeCache",
     "VolumeDataset",
     "VolumeItem",
-    "atomic_path",
     "check_manifest",
     "flip_image",
     "flip_laterality",

@@ -10,8 +10,8 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from selip_core.data.files import atomic_path
 from selip_core.data.preprocessing import Preprocessing
+from selip_core.files import atomic_path
 
 PREPROCESSING_VERSION = 1
 """Raised whenever equal parameters give other voxels than before."""

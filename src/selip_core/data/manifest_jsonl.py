@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from selip_core.data.files import atomic_path
 from selip_core.data.manifest import KNOWN_SEQUENCES, Manifest, ManifestRow
 from selip_core.errors import DataError, Problem
+from selip_core.files import atomic_path
 from selip_core.findings import Report, read_reports
 from selip_core.findings.jsonl import problems_of
 

@@ -1,13 +1,13 @@
 """Reports in JSON Lines: one report a line."""
 
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from selip_core.errors import DataError, Problem
+from selip_core.files import atomic_path
 from selip_core.findings.report import Report
 
 
@@ -58,18 +58,9 @@ def write_reports(path: str | os.PathLike[str], reports: Iterable[Report]) -> No
         >>> print(path.read_text())
         {"id":"a","normal":true}
     """
-    path = Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            for report in reports:
-                file.write(report.model_dump_json(exclude_unset=True) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for report in reports:
+            file.write(report.model_dump_json(exclude_unset=True) + "\n")
 
 
 def problems_of(error: ValidationError, where: str) -> list[Problem]:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from selip_core.data import atomic_path
+from selip_core.files import atomic_path
 from selip_core.recipes.config import (
     DataConfig,
     ImageEncoderConfig,

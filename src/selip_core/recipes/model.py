@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from selip_core._optional import require
-from selip_core.data import atomic_path
 from selip_core.dual_encoder import DualEncoder
 from selip_core.encoders import create_image_encoder
+from selip_core.files import atomic_path
 from selip_core.recipes.config import PretrainConfig, read_config
 from selip_core.text import TextEncoder
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from selip_core.data import atomic_path
+from selip_core.files import atomic_path
 
 
 class Phases:

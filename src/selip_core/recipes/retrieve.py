@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from selip_core.data import Manifest, atomic_path, read_manifest
+from selip_core.data import Manifest, read_manifest
 from selip_core.data.manifest import Split
 from selip_core.errors import DataError, Problem
 from selip_core.evaluation import read_truth
+from selip_core.files import atomic_path
 from selip_core.recipes.embedding import embed_volumes, evaluating
 from selip_core.recipes.galleries import sequence_galleries
 from selip_core.recipes.model import load_model

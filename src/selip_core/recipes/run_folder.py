@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from selip_core.data import Manifest, atomic_path
+from selip_core.data import Manifest
+from selip_core.files import atomic_path
 from selip_core.recipes.checkpoint import load_checkpoint, save_checkpoint
 from selip_core.recipes.config import PretrainConfig, config_differences, read_config
 

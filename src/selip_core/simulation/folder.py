@@ -31,7 +31,7 @@ def prepare_folder(out: Path, parameters: Parameters) -> None:
             f"{out} holds files but no {CARD_NAME}, so it is not a folder of simulated studies; "
             "choose an empty or a new folder"
         )
-    from selip_core.data import atomic_path
+    from selip_core.files import atomic_path
 
     with atomic_path(card) as temporary:
         temporary.write_text(

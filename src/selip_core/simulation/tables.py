@@ -18,7 +18,8 @@ def write_tables(out: Path, visits: list[Visit]) -> Path:
     The manifest is written last, so that whoever finds it finds all it names.
     """
     # Here and not above: it brings torch, which the worker processes do without.
-    from selip_core.data import atomic_path, write_manifest
+    from selip_core.data import write_manifest
+    from selip_core.files import atomic_path
 
     records = [read_record(out, visit.study) for visit in visits]
     reports = [Report.model_validate(row) for record in records for row in record["reports"]]

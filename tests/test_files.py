@@ -1,6 +1,6 @@
 import pytest
 
-from selip_core.data import atomic_path
+from selip_core.files import atomic_path
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
