@@ -79,3 +79,26 @@ def test_a_quarter_of_the_width_has_a_million_parameters():
 def test_refuses_impossible_options(options, message):
     with pytest.raises(ValueError, match=message):
         ResNetEncoder(**({"depth": 10} | options))
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_fewer_stages_leave_the_pyramid_that_is_left_as_it_was(stages):
+    torch.manual_seed(0)
+    whole = ResNetEncoder(10, stem="cubic", width=1 / 16).eval()
+    part = ResNetEncoder(10, stem="cubic", stages=stages, width=1 / 16).eval()
+    kept = part.network.state_dict()
+    part.network.load_state_dict({k: v for k, v in whole.network.state_dict().items() if k in kept})
+    x = torch.randn(1, 1, 32, 32, 32)
+    with torch.no_grad():
+        for ours, theirs in zip(
+            part.forward_features(x), whole.forward_features(x)[: stages + 1], strict=True
+        ):
+            torch.testing.assert_close(ours, theirs)
+    assert part.spec.stage_strides == whole.spec.stage_strides[: stages + 1]
+    assert part.spec.stage_channels == whole.spec.stage_channels[: stages + 1]
+    assert all(f"layer{stages + 1}" not in name for name in kept)
+
+
+def test_number_of_stages_is_checked():
+    with pytest.raises(ValueError, match="stages must be 1, 2, 3 or 4, got 5"):
+        ResNetEncoder(10, stages=5)
