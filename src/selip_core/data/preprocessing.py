@@ -38,8 +38,8 @@ class Preprocessing:
         spacing: Voxel size in mm, in the order depth, height, width.
         size: Voxels, in the same order.
         percentiles: Lower and upper clipping point, in [0, 100]. Whatever is brighter than all
-            normal tissue and smaller than the upper tail is clipped to normal brightness: at 99.5
-            and 8 litres that is a lesion below 40 ml. For small bright lesions go nearer to 100.
+            normal tissue and smaller than the upper tail is clipped to normal brightness: of a
+            field of 8 litres, lesions below 40 ml at 99.5, below 0.8 ml at 99.99.
 
     Raises:
         ValueError: If a parameter is out of range.
@@ -51,7 +51,7 @@ class Preprocessing:
 
     spacing: tuple[float, float, float] = (4.0, 4.0, 4.0)
     size: tuple[int, int, int] = (48, 56, 48)
-    percentiles: tuple[float, float] = (0.5, 99.5)
+    percentiles: tuple[float, float] = (0.5, 99.99)
 
     def __post_init__(self) -> None:
         for name in ("spacing", "size", "percentiles"):  # a configuration file holds lists

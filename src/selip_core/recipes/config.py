@@ -37,7 +37,7 @@ class DataConfig(_Section):
     text: str = "text"
     spacing: tuple[float, float, float] = (4.0, 4.0, 4.0)
     size: tuple[int, int, int] = (48, 56, 48)
-    percentiles: tuple[float, float] = (0.5, 99.5)
+    percentiles: tuple[float, float] = (0.5, 99.99)
     flip_probability: float = Field(default=0.0, ge=0, le=1)
     batch_size: int = Field(default=50, ge=2)
     max_normal: int | None = Field(default=None, ge=0)
