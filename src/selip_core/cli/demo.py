@@ -11,14 +11,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="compare plain CLIP and similarity on simulated head MRI, and make a page of it",
         description="Simulate head-MRI studies with reports, train two models on them, with plain "
         "CLIP and with the similarity of reports, and measure both on held-out studies. Writes "
-        "report.html, a page for people, and results.json. Ten minutes on two cores. After an "
+        "report.html, a page for people, and results.json. Some minutes on two cores. After an "
         "interruption the same command goes on.",
         epilog="example: selip demo --out demo",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
-    parser.add_argument("--studies", type=int, metavar="N", help="simulated studies (default: 600)")
     parser.add_argument(
-        "--epochs", type=int, metavar="N", help="passes over the training volumes (default: 25)"
+        "--studies", type=int, metavar="N", help="simulated studies (default: 1500)"
+    )
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="passes over the training volumes (default: 12)"
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="start of all chance (default: 0)"

@@ -24,25 +24,26 @@ from selip_core.report import ArmKey, Page, render_page
 from selip_core.report.table import comparison_table
 from selip_core.simulation import simulate
 
-STUDIES = 600
-EPOCHS = 25
+STUDIES = 1500
+EPOCHS = 12
 SPACING_MM = 4.0
 
 PLAIN_CLIP = PretrainConfig(
     embed_dim=256,
     data=DataConfig(
-        sequences=("T2",),
+        sequences=("FLAIR",),
         spacing=(SPACING_MM, SPACING_MM, SPACING_MM),
+        flip_probability=0.5,
         batch_size=50,
         in_memory=True,
     ),
     image_encoder=ImageEncoderConfig(
-        name="resnet10", pooling="grid", options={"width": 0.25, "stem": "cubic"}
+        name="resnet10", pooling="grid", options={"width": 0.25, "stem": "cubic", "stages": 3}
     ),
     text_encoder=TextEncoderConfig(name="embedded", pooling="mean", frozen=True),
     objective=ObjectiveConfig(target="none"),
 )
-SIMILARITY = PLAIN_CLIP.model_copy(update={"objective": ObjectiveConfig(target="identical")})
+SIMILARITY = PLAIN_CLIP.model_copy(update={"objective": ObjectiveConfig(target="syntax")})
 
 _FEWEST_STUDIES = 20
 _RESULTS = "results.json"
