@@ -66,7 +66,6 @@ def test_full_batches_within_the_limits_and_as_many_as_possible(case):
         assert len(batches) == len(sampler) == most
         assert all(len(batch) == size for batch in batches)
         check_limits(batches, case)
-    assert sampler.left_out == len(case["groups"]) - most * size
 
 
 @given(cases)
@@ -91,7 +90,6 @@ def test_paper_batches():
     sampler = make(case)
     # 130 groups, 86 of them abnormal with 3 or 4 samples each; 49 abnormal ones a batch.
     assert len(sampler) == 5
-    assert sampler.left_out == 150
     check_limits(list(sampler), case)
 
 
@@ -116,35 +114,25 @@ def test_seed_and_epoch_decide_alone():
     assert batches(0, 3) != batches(1, 3)
 
 
-def test_resumes_within_an_epoch():
-    def make_sampler():
-        return LimitedBatchSampler(range(40), [False] * 40, batch_size=4)
-
-    sampler = make_sampler()
-    sampler.set_epoch(2)
-    whole = list(sampler)
-    iterator = iter(sampler)
-    before = [next(iterator) for _ in range(3)]
-    resumed = make_sampler()
-    resumed.load_state_dict(sampler.state_dict())
-    resumed.set_epoch(2)  # as accelerate does before every epoch
-    assert before + list(resumed) == whole
-    assert list(resumed) == whole  # the next pass is whole again
-    resumed.set_epoch(3)
-    assert len(list(resumed)) == len(whole)
-
-
-def test_finished_epoch_resumes_empty():
-    sampler = LimitedBatchSampler(range(8), [False] * 8, batch_size=4)
-    list(sampler)
-    sampler.load_state_dict(sampler.state_dict())
-    assert list(sampler) == []
-
-
-def test_state_of_other_data():
-    sampler = LimitedBatchSampler(range(8), [False] * 8, batch_size=4)
-    with pytest.raises(ValueError, match="7 batches were given, an epoch has 2"):
-        sampler.load_state_dict({"epoch": 0, "given": 7})
+def test_without_limits_it_is_a_plain_shuffle():
+    """200 normal reports and 150 pairs of equal ones: they meet as chance has it."""
+    groups = [0] * 200 + [1 + index // 2 for index in range(300)]
+    normal = [group == 0 for group in groups]
+    sampler = LimitedBatchSampler(groups, normal, 50, max_normal=None, max_duplicates=None)
+    normal_counts, pairs = [], 0
+    for epoch in range(100):
+        sampler.set_epoch(epoch)
+        for batch in sampler:
+            sizes = Counter(groups[index] for index in batch)
+            normal_counts.append(sizes.pop(0, 0))
+            pairs += sum(size == 2 for size in sizes.values())
+    # Two of 500 share a batch of 50 with probability 49 / 499.
+    assert pairs == pytest.approx(100 * 150 * 49 / 499, rel=0.1)
+    mean = sum(normal_counts) / len(normal_counts)
+    variance = sum((count - mean) ** 2 for count in normal_counts) / len(normal_counts)
+    assert mean == pytest.approx(20)
+    # Hypergeometric: 50 (2/5) (3/5) 450/499
+    assert variance == pytest.approx(50 * 0.4 * 0.6 * 450 / 499, rel=0.15)
 
 
 def test_data_loader_of_accelerate():

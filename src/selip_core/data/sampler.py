@@ -19,11 +19,11 @@ class LimitedBatchSampler(Sampler[list[int]]):
 
     With T batches of B, at most k of a group and m normal ones in a batch, a group can place
     ``min(size, k T)`` samples and normal reports ``m T`` together. T is the largest number of
-    batches that can be filled. Samples are put in order, normal ones first and each group in one
-    piece, and dealt like cards, one to each batch in turn: T consecutive cards reach T different
-    batches, so no limit is broken. What no batch has room for is left out, chosen anew in each
-    epoch at random: samples beyond ``k T`` of a group and ``m T`` normal ones, and fewer than B of
-    the rest.
+    batches that can be filled. Samples are shuffled, put in order (normal ones first if m is set,
+    each group in one piece if k is set) and dealt like cards, one to each batch in turn: T
+    consecutive cards reach T different batches, so no limit is broken. Without limits that is a
+    plain shuffle. What no batch has room for is left out, chosen anew in each epoch at random:
+    samples beyond ``k T`` of a group and ``m T`` normal ones, and fewer than B of the rest.
 
     Every epoch has the same number of batches. Order and choice depend on seed and epoch alone.
     Pass it as ``DataLoader(dataset, batch_sampler=sampler)``; accelerate gives each process its
@@ -64,8 +64,9 @@ class LimitedBatchSampler(Sampler[list[int]]):
         self.drop_last = drop_last
         self.seed = seed
         self.epoch = 0
-        self._given = self._start = 0
         self._groups, self._normal = _encode(groups, normal)
+        self._limits_normal = max_normal is not None
+        self._limits_groups = max_duplicates is not None
         self._max_normal = len(groups) if max_normal is None else max_normal
         self._max_duplicates = len(groups) if max_duplicates is None else max_duplicates
         sizes = np.bincount(self._groups)
@@ -74,46 +75,15 @@ class LimitedBatchSampler(Sampler[list[int]]):
         self._batches, self._samples = self._count()
 
     def __len__(self) -> int:
-        """The number of batches of every epoch, also of one that was resumed."""
+        """The number of batches of every epoch."""
         return self._batches
 
-    @property
-    def left_out(self) -> int:
-        """How many samples an epoch leaves out."""
-        return len(self._groups) - self._samples
-
     def set_epoch(self, epoch: int) -> None:
-        """Choose the batches of this epoch. The epoch of a loaded state goes on where it was."""
-        if epoch != self.epoch:
-            self.epoch, self._given, self._start = epoch, 0, 0
-
-    def state_dict(self) -> dict[str, int]:
-        """Return the epoch and how many of its batches were given.
-
-        Workers ask for batches ahead of training: with them, put the number of batches that were
-        trained on in place of ``"given"``.
-        """
-        return {"epoch": self.epoch, "given": self._given}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on in the epoch of the state, after the batches that were given.
-
-        Raises:
-            ValueError: If the epoch has fewer batches than the state says were given.
-        """
-        if not 0 <= state["given"] <= self._batches:
-            raise ValueError(
-                f"the state says that {state['given']} batches were given, an epoch has "
-                f"{self._batches}; it comes from other data or another batch size"
-            )
-        self.epoch = state["epoch"]
-        self._given = self._start = state["given"]
+        """Choose the batches of this epoch."""
+        self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
-        self._given, self._start = self._start, 0
-        for batch in self._deal()[self._given :]:
-            self._given += 1
-            yield batch
+        yield from self._deal()
 
     def _placeable(self, batches: int) -> int:
         """Return how many samples that many batches of any size have room for."""
@@ -148,14 +118,18 @@ class LimitedBatchSampler(Sampler[list[int]]):
         ]
 
     def _order(self, random: np.random.Generator) -> Integers:
-        """Return the samples of the epoch: normal ones first, each group in one piece."""
+        """Return the samples of the epoch in the order in which they are dealt."""
         order = random.permutation(len(self._groups))
-        rank = random.permutation(int(self._groups.max()) + 1)[self._groups]
-        order = order[np.lexsort((rank[order], ~self._normal[order]))]
-        order = order[_position_in_run(self._groups[order]) < self._max_duplicates * self._batches]
-        normal = self._normal[order]
-        some = _choose(order[normal], self._max_normal * self._batches, random)
-        return _choose(np.concatenate([some, order[~normal]]), self._samples, random)
+        if self._limits_groups:
+            rank = random.permutation(int(self._groups.max()) + 1)[self._groups]
+            order = order[np.argsort(rank[order], kind="stable")]
+            place = _position_in_run(self._groups[order])
+            order = order[place < self._max_duplicates * self._batches]
+        if self._limits_normal:
+            normal = self._normal[order]
+            some = _choose(order[normal], self._max_normal * self._batches, random)
+            order = np.concatenate([some, order[~normal]])
+        return _choose(order, self._samples, random)
 
 
 def _require_limits(batch_size: int, max_normal: int | None, max_duplicates: int | None) -> None:
