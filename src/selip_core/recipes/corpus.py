@@ -13,9 +13,8 @@ from selip_core.data import (
     flip_laterality,
     flipped_id,
 )
-from selip_core.findings import Report
+from selip_core.findings import NORMAL_LABEL, Report, distinct_label
 from selip_core.recipes.config import DataConfig
-from selip_core.recipes.distinct import NORMAL, distinct_label
 from selip_core.recipes.texts import report_text
 
 
@@ -53,7 +52,7 @@ class TrainingCorpus:
         labels = [distinct_label(manifest.report_of(index)) for index in range(len(manifest))]
         self._sampler = LimitedBatchSampler(
             labels,
-            [label == NORMAL for label in labels],
+            [label == NORMAL_LABEL for label in labels],
             config.batch_size,
             config.max_normal,
             config.max_duplicates,

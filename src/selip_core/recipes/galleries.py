@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selip_core.data import Manifest
-from selip_core.recipes.distinct import NORMAL, distinct_label
+from selip_core.findings import NORMAL_LABEL, distinct_label
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Gallery:
 
 
 def abnormal_positions(labels: Sequence[str]) -> list[int]:
-    """Where the labels are not ``NORMAL``."""
-    return [position for position, label in enumerate(labels) if label != NORMAL]
+    """Where the labels are not ``NORMAL_LABEL``."""
+    return [position for position, label in enumerate(labels) if label != NORMAL_LABEL]
 
 
 def normal_positions(labels: Sequence[str]) -> list[int]:
-    """Where the labels are ``NORMAL``."""
-    return [position for position, label in enumerate(labels) if label == NORMAL]
+    """Where the labels are ``NORMAL_LABEL``."""
+    return [position for position, label in enumerate(labels) if label == NORMAL_LABEL]
 
 
 def sequence_galleries(manifest: Manifest) -> list[Gallery]:

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from selip_core.findings import Report
+from selip_core.findings import Report, distinct_label
 from selip_core.recipes.config import ObjectiveConfig
-from selip_core.recipes.distinct import distinct_label
 from selip_core.similarity import SyntaxSimilarity, identical_positives
 from selip_core.similarity.operators import SimilarityOperator
 

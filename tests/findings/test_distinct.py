@@ -1,7 +1,6 @@
 import pytest
 
-from selip_core.findings import Finding, Report
-from selip_core.recipes.distinct import NORMAL, distinct_label
+from selip_core.findings import NORMAL_LABEL, Finding, Report, distinct_label
 
 HIGH = Finding(modality="T2", site="pons", signal="high", text="Bright pons.", text_zh="高")
 LOW = Finding(modality="T2", site="thalamus", signal="low")
@@ -37,6 +36,11 @@ def test_reports_that_say_the_same(one, other):
         ),
         (report("1", text="a"), report("2", text="b")),
         (report("1"), report("2")),
+        (
+            report("1", findings=[Finding(site="pons", texture="solid")]),
+            report("2", findings=[Finding(site="pons", texture="cystic")]),
+        ),
+        (report("1", findings=[Finding(text="A.")]), report("2", findings=[Finding(text="B.")])),
         (report("1", text="normal"), report("2", normal=True)),
     ],
 )
@@ -45,4 +49,4 @@ def test_reports_that_differ(one, other):
 
 
 def test_normal_reports_have_the_known_label():
-    assert distinct_label(report(normal=True)) == NORMAL
+    assert distinct_label(report(normal=True)) == NORMAL_LABEL
