@@ -41,8 +41,9 @@ def build_model(config: PretrainConfig) -> DualEncoder:
         image_encoder, text_encoder, initial_logit_scale=config.objective.initial_logit_scale
     )
     model.log_logit_scale.requires_grad_(config.objective.learn_logit_scale)
-    # Channels last: the layout that 3D convolutions are fastest in, on CPUs and tensor cores alike.
-    return model.to(memory_format=torch.channels_last_3d)
+    # The layout that 3D convolutions are fastest in, on CPUs and on tensor cores.
+    model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # not in stubs
+    return model
 
 
 def _text_encoder_folder(name: str) -> str:
