@@ -49,10 +49,17 @@ def dtype(request):
     return request.param
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request):
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    return request.param
+
+
 @pytest.fixture(params=["dense", "low_rank", "identity", "factored", "scaled_sum"])
-def operator(request, dtype):
+def operator(request, dtype, device):
     """One operator of each kind, 7 x 5, not symmetric, with columns that are equal reports."""
-    return make_operator(request.param, dtype)
+    return make_operator(request.param, dtype).to(device)
 
 
 @pytest.fixture

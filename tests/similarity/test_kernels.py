@@ -63,6 +63,11 @@ def test_algebra_combines_values_and_largest():
     assert kernel.leaves == (exact("a"), exact("b"))
 
 
+def test_only_kernels_add_up():
+    with pytest.raises(TypeError, match="unsupported operand"):
+        exact("a") + 0.3
+
+
 def test_weights_and_powers_are_checked():
     with pytest.raises(ValueError, match="not negative, got -1"):
         -1.0 * exact("a")

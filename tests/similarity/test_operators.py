@@ -7,7 +7,8 @@ from selip_core.similarity import Dense, Factored, Identity, LowRank, ScaledSum
 def test_acts_as_its_dense_matrix(operator):
     dense = operator.dense()
     rows, columns = operator.shape
-    x, y = torch.randn(columns, 3, dtype=operator.dtype), torch.randn(rows, 3, dtype=operator.dtype)
+    like = {"dtype": operator.dtype, "device": operator.device}
+    x, y = torch.randn(columns, 3, **like), torch.randn(rows, 3, **like)
     assert dense.shape == operator.shape
     assert dense.dtype == operator.dtype
     torch.testing.assert_close(operator.matmul(x), dense @ x)
@@ -23,11 +24,12 @@ def test_acts_as_its_dense_matrix(operator):
 def test_selection_is_the_block_and_selects_again(operator, rows, columns):
     rows, columns = torch.tensor(list(rows)), torch.tensor(list(columns))
     block = operator.select(rows, columns)
-    expected = operator.dense()[rows][:, columns]
+    expected = operator.dense()[rows.to(operator.device)][:, columns.to(operator.device)]
     torch.testing.assert_close(block.dense(), expected)
     first = torch.tensor([0])
     torch.testing.assert_close(block.select(first, first).dense(), expected[:1, :1])
-    torch.testing.assert_close(block.matmul(torch.eye(len(columns), dtype=block.dtype)), expected)
+    eye = torch.eye(len(columns), dtype=block.dtype, device=block.device)
+    torch.testing.assert_close(block.matmul(eye), expected)
 
 
 def test_tile_is_a_contiguous_block(operator):
@@ -36,7 +38,8 @@ def test_tile_is_a_contiguous_block(operator):
 
 
 def test_entropy_is_that_of_the_normalised_table(operator):
-    filled = ScaledSum((1.0, 0.1), (operator, Dense(torch.ones(7, 5, dtype=operator.dtype))))
+    ones = torch.ones(7, 5, dtype=operator.dtype, device=operator.device)
+    filled = ScaledSum((1.0, 0.1), (operator, Dense(ones)))
     dense = filled.dense()
     rows, columns = filled.entropy()
     by_row = dense / dense.sum(1, keepdim=True)
@@ -49,13 +52,22 @@ def test_precision_changes_and_low_precision_is_raised(operator):
     torch.testing.assert_close(
         operator.to(dtype=torch.float64).dense(), operator.dense().to(torch.float64)
     )
-    assert operator.matmul(torch.ones(5, 1, dtype=torch.bfloat16)).dtype == operator.dtype
+    low = torch.ones(5, 1, dtype=torch.bfloat16, device=operator.device)
+    assert operator.matmul(low).dtype == operator.dtype
+
+
+def test_moving_to_where_it_is_costs_nothing(operator):
+    assert operator.to() is operator
+    assert operator.to(operator.device, operator.dtype) is operator
+    assert operator.to(operator.device.type) is operator
+    with pytest.raises(ValueError, match="compute in float32 or float64"):
+        operator.to(dtype=torch.bfloat16)
 
 
 def test_products_are_differentiable(operator):
     operator = operator.to(dtype=torch.float64)
-    x = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
-    y = torch.randn(7, 2, dtype=torch.float64, requires_grad=True)
+    like = {"dtype": torch.float64, "device": operator.device, "requires_grad": True}
+    x, y = torch.randn(5, 2, **like), torch.randn(7, 2, **like)
     assert torch.autograd.gradcheck(operator.matmul, x)
     assert torch.autograd.gradcheck(operator.rmatmul, y)
 

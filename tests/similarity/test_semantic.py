@@ -62,6 +62,12 @@ def test_mixes_with_syntax():
     torch.testing.assert_close(mixed.dense(), expected)
 
 
+def test_scales_of_a_mix_are_checked():
+    for mix in (lambda a, b: 0.9 * a + 0.9 * b, lambda a, b: -0.5 * a + b):
+        with pytest.raises(ValueError, match="at least 0 and sum to at most 1"):
+            mix(SyntaxSimilarity(), SemanticSimilarity(letters))
+
+
 @pytest.mark.slow
 def test_a_real_sentence_transformer_from_a_folder(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -39,8 +39,12 @@ def best_of(a, b):
 
 def content(report):
     return sorted(
-        str((finding.value("site"), finding.value("signal"))) for finding in report.findings
+        str((finding.value("site"), finding.value("signal"))) for finding in telling(report)
     )
+
+
+def telling(report):
+    return [f for f in report.findings if f.site is not None or f.signal is not None]
 
 
 def by_definition(a, b, settings):
@@ -48,12 +52,12 @@ def by_definition(a, b, settings):
         return 1.0
     if a.normal or b.normal:
         return float(bool(a.normal and b.normal and settings["normal"] == "alike"))
-    if a.is_unknown or b.is_unknown:
+    if not telling(a) or not telling(b):
         return 0.0
     if settings["equal"] == "one" and content(a) == content(b):
         return 1.0
     aggregate = {"mean": mean_of, "best": best_of}[settings["aggregation"]]
-    return aggregate(a.findings, b.findings) ** settings["gamma"]
+    return aggregate(telling(a), telling(b)) ** settings["gamma"]
 
 
 VALUES = st.sampled_from([None, "", "pons", "insula", "pontine"])
@@ -169,6 +173,19 @@ def test_unknown_ids_are_told_by_place_and_not_by_value(fitted):
     with pytest.raises(ValueError, match=r"1 of 2 are not, at places \[1\]") as caught:
         fitted.batch(["a", "patient 007"])
     assert "007" not in str(caught.value)
+
+
+def test_findings_without_the_fields_of_the_kernel_are_told_and_never_alike():
+    foreign = [
+        Report(id="a", findings=[Finding(location="pons", size="3 mm")]),
+        Report(id="b", findings=[Finding(location="insula", size="9 mm")]),
+    ]
+    message = r"reads \['negated', 'site', .*, the findings have \['location', 'size'\]"
+    with pytest.raises(ValueError, match=message):
+        SyntaxSimilarity().fit(foreign)
+    known = Report(id="c", findings=[Finding(site="pons")])
+    similarity = SyntaxSimilarity().fit([*foreign, known]).batch().dense()
+    torch.testing.assert_close(similarity, torch.eye(3))
 
 
 def test_misuse_is_refused(reports):

@@ -1,6 +1,6 @@
 """The findings of a corpus, each distinct one once."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, final
 
@@ -13,7 +13,7 @@ from selip_core.similarity.kernels.algebra import Compare
 from selip_core.similarity.operators import Index
 
 if TYPE_CHECKING:
-    from selip_core.findings import Finding, Report
+    from selip_core.findings import Report
 
 
 @final
@@ -22,8 +22,9 @@ class Corpus:
     """Which contents reports have, which findings contents hold, how findings compare.
 
     Two findings are the same if they agree in every field that the kernel reads; a *content* is
-    the multiset of findings of a report, whatever their order. Findings of normal reports do not
-    count: their content is empty, as that of unknown reports.
+    the multiset of findings of a report, whatever their order. A finding that has none of the
+    fields says nothing to the kernel and does not count, and neither do findings of normal reports:
+    a report without a finding that counts has an empty content.
 
     Attributes:
         kernel: Compares two findings.
@@ -43,15 +44,20 @@ class Corpus:
 
     @classmethod
     def of(cls, reports: "Sequence[Report]", kernel: FindingKernel) -> Self:
-        """Read the corpus once and build what the kernel's leaves need."""
+        """Read the corpus once and build what the kernel's leaves need.
+
+        Raises:
+            ValueError: If there are findings and none has a field that the kernel reads.
+        """
         distinct: dict[tuple[str | None, ...], int] = {}
         contents: dict[tuple[int, ...], int] = {}
         content_of_report = []
         for report in reports:
-            counted: "Iterable[Finding]" = () if report.normal else report.findings
-            keys = (tuple(map(finding.value, kernel.fields)) for finding in counted)
+            keys = [] if report.normal else _telling_keys(report, kernel.fields)
             content = tuple(sorted(distinct.setdefault(key, len(distinct)) for key in keys))
             content_of_report.append(contents.setdefault(content, len(contents)))
+        if not distinct:
+            _require_fields(reports, kernel)
         lengths = torch.tensor([0, *map(len, contents)])
         coded = {
             field: _encoded([key[place] for key in distinct])
@@ -87,6 +93,31 @@ class Corpus:
         begins = sizes.cumsum(0) - sizes
         within = torch.arange(places.shape[0]) - begins[places]
         return places, self.findings[self.offsets[contents][places] + within]
+
+
+def _telling_keys(report: "Report", fields: tuple[str, ...]) -> list[tuple[str | None, ...]]:
+    """Return the values of the findings that have any of the fields.
+
+    Every finding is negated or not, so that alone does not count.
+    """
+    keys = [tuple(map(finding.value, fields)) for finding in report.findings]
+    telling = [place for place, field in enumerate(fields) if field != "negated"]
+    return [key for key in keys if any(key[place] is not None for place in telling)]
+
+
+def _require_fields(reports: "Sequence[Report]", kernel: FindingKernel) -> None:
+    present = {
+        field
+        for report in reports
+        if not report.normal
+        for finding in report.findings
+        for field in finding.model_dump(exclude_none=True, exclude={"negated"})
+    }
+    if present:
+        raise ValueError(
+            f"no finding has a field that the kernel reads: it reads {list(kernel.fields)}, the "
+            f"findings have {sorted(present)}; build a kernel from those, as with exact(field)"
+        )
 
 
 def _encoded(values: Sequence[str | None]) -> tuple[Int[Tensor, " values"], list[str]]:

@@ -12,6 +12,8 @@ from selip_core.similarity.operators import ScaledSum, SimilarityOperator
 if TYPE_CHECKING:
     from selip_core.findings import Report
 
+_ROUNDING = 1e-9
+
 
 class Similarity(abc.ABC):
     """What makes two reports alike.
@@ -57,7 +59,10 @@ class Similarity(abc.ABC):
 @final
 @dataclass(frozen=True, eq=False)
 class MixedSimilarity(Similarity):
-    """A scaled sum of similarities.
+    """A scaled sum of similarities, itself in ``[0, 1]``.
+
+    Raises:
+        ValueError: If a scale is negative, or they sum to more than 1.
 
     Example:
         >>> from selip_core import Finding, Report
@@ -74,6 +79,13 @@ class MixedSimilarity(Similarity):
 
     scales: tuple[float, ...]
     parts: tuple[Similarity, ...]
+
+    def __post_init__(self) -> None:
+        if not all(scale >= 0 for scale in self.scales) or not sum(self.scales) <= 1 + _ROUNDING:
+            raise ValueError(
+                "the scales of mixed similarities must be at least 0 and sum to at most 1, got "
+                f"{self.scales}"
+            )
 
     def fit(self, reports: "Iterable[Report]") -> Self:
         """Fit every part to the corpus."""

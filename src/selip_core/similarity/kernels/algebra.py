@@ -52,8 +52,8 @@ class FindingKernel(abc.ABC):
         """The fields that it reads."""
         return tuple(dict.fromkeys(leaf.field for leaf in self.leaves))
 
-    def __add__(self, other: "FindingKernel") -> "FindingKernel":
-        return Sum(self, other)
+    def __add__(self, other: object) -> "FindingKernel":
+        return Sum(self, other) if isinstance(other, FindingKernel) else NotImplemented
 
     def __mul__(self, other: "FindingKernel | float") -> "FindingKernel":
         if isinstance(other, FindingKernel):
@@ -89,8 +89,8 @@ class FieldKernel(FindingKernel):
             equal = (a == b).to(torch.float64)
             if not values:
                 return equal
-            both_known = (a >= 0) & (b >= 0) & (a != b)
-            return torch.where(both_known, different(a.clamp(min=0), b.clamp(min=0)), equal)
+            differ = (a >= 0) & (b >= 0) & (a != b)
+            return torch.where(differ, different(a.clamp(min=0), b.clamp(min=0)), equal)
 
         return similarity
 

@@ -10,6 +10,8 @@ from torch import Tensor
 Index: TypeAlias = Int[Tensor, " selected"]
 """Positions (int64) of rows or columns."""
 
+COMPUTING_DTYPES = (torch.float32, torch.float64)
+
 _TILE_ROWS = 1024
 
 
@@ -45,18 +47,44 @@ class SimilarityOperator(abc.ABC):
         """Return ``S.T @ x``."""
 
     @abc.abstractmethod
-    def select(self, rows: Index, columns: Index) -> "SimilarityOperator":
-        """Return the block of these rows and columns: a mini-batch, or what one process needs."""
-
-    @abc.abstractmethod
     def tile(self, rows: slice, columns: slice) -> Float[Tensor, "tile_rows tile_columns"]:
         """Return a contiguous block as a table."""
 
     @abc.abstractmethod
+    def _select(self, rows: Index, columns: Index) -> "SimilarityOperator":
+        """Return the block of these rows and columns, given on this operator's device."""
+
+    @abc.abstractmethod
+    def _to(self, device: torch.device, dtype: torch.dtype) -> Self:
+        """Return the operator on that device and in that precision; one of them is another."""
+
+    def select(self, rows: Index, columns: Index) -> "SimilarityOperator":
+        """Return the block of these rows and columns: a mini-batch, or what one process needs.
+
+        Args:
+            rows: Positions (int64), on any device, in any order, with repeats.
+            columns: Likewise.
+        """
+        return self._select(rows.to(self.device), columns.to(self.device))
+
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Self:
-        """Return the operator on another device or in another precision; only factors move."""
+        """Return the operator on another device or in another precision; only factors move.
+
+        Args:
+            device: ``None`` keeps the device.
+            dtype: float32 or float64; ``None`` keeps the precision.
+
+        Raises:
+            ValueError: If ``dtype`` is another type.
+        """
+        device = self.device if device is None else torch.device(device)
+        dtype = self.dtype if dtype is None else dtype
+        if dtype not in COMPUTING_DTYPES:
+            raise ValueError(f"operators compute in float32 or float64, got {dtype}")
+        stays = device.type == self.device.type and device.index in (None, self.device.index)
+        return self if stays and dtype == self.dtype else self._to(device, dtype)
 
     def row_sums(self) -> Float[Tensor, " rows"]:
         """Return ``S @ 1``."""

@@ -64,16 +64,12 @@ class Dense(SimilarityOperator):
         """Return ``S.T @ x``."""
         return self.values.T @ self._raised(x, self.shape[0], "rmatmul")
 
-    def select(self, rows: Index, columns: Index) -> "Dense":
-        """Return the block of these rows and columns."""
+    def _select(self, rows: Index, columns: Index) -> "Dense":
         return Dense(self.values[rows[:, None], columns[None, :]])
 
     def tile(self, rows: slice, columns: slice) -> Tensor:
         """Return a contiguous block of the table."""
         return self.values[rows, columns]
 
-    def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> Self:
-        """Return the table on another device or in another precision."""
-        return type(self)(self.values.to(device=device, dtype=dtype))
+    def _to(self, device: torch.device, dtype: torch.dtype) -> Self:
+        return type(self)(self.values.to(device, dtype))

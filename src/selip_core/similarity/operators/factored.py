@@ -20,7 +20,8 @@ class Factored(SimilarityOperator):
     Row ``i`` of ``W`` holds ``1 / m_i`` at the findings of report ``i``; ``K`` compares findings;
     ``E_ij`` is 1 where row ``i`` and column ``j`` are the same report. There ``excess`` lifts the
     mean to the value that equal reports shall have. Products cost ``O(U V d)`` for ``U`` and ``V``
-    distinct findings, not ``O(N M d)``.
+    distinct findings, not ``O(N M d)``. Where the similarity of reports is no mean, ``W`` and ``V``
+    pick the distinct contents of reports (a single 1 in each row), and ``K`` compares contents.
 
     Args:
         row_weights: Sparse (COO), N x U.
@@ -94,15 +95,14 @@ class Factored(SimilarityOperator):
         means = self.column_weights @ (self.kernel.T @ (self.row_weights.T @ x))
         return means + self.same.rmatmul(self.excess[:, None] * x)
 
-    def select(self, rows: Index, columns: Index) -> "Factored":
-        """Return the block of these rows and columns, with the findings that occur in it."""
+    def _select(self, rows: Index, columns: Index) -> "Factored":
         row_weights, used_rows = _select_rows(self.row_weights, rows)
         column_weights, used_columns = _select_rows(self.column_weights, columns)
         return Factored(
             row_weights,
             self.kernel[used_rows[:, None], used_columns[None, :]],
             column_weights,
-            self.same.select(rows, columns),
+            self.same._select(rows, columns),
             self.excess[rows],
         )
 
@@ -113,16 +113,13 @@ class Factored(SimilarityOperator):
         means = (column_weights @ (row_weights @ self.kernel).T).T
         return means + self.excess[rows, None] * self.same.tile(rows, columns)
 
-    def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> Self:
-        """Return the factors on another device or in another precision."""
+    def _to(self, device: torch.device, dtype: torch.dtype) -> Self:
         return type(self)(
-            self.row_weights.to(device=device, dtype=dtype),
-            self.kernel.to(device=device, dtype=dtype),
-            self.column_weights.to(device=device, dtype=dtype),
+            self.row_weights.to(device, dtype),
+            self.kernel.to(device, dtype),
+            self.column_weights.to(device, dtype),
             self.same.to(device, dtype),
-            self.excess.to(device=device, dtype=dtype),
+            self.excess.to(device, dtype),
         )
 
 

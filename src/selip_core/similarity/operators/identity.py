@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from selip_core.similarity.operators.base import Index, SimilarityOperator
+from selip_core.similarity.operators.base import COMPUTING_DTYPES, Index, SimilarityOperator
 
 
 @final
@@ -52,7 +52,7 @@ class Identity(SimilarityOperator):
                 "row_labels and column_labels must lie on one device, got "
                 f"{self.row_labels.device} and {self.column_labels.device}"
             )
-        if self.precision not in (torch.float32, torch.float64):
+        if self.precision not in COMPUTING_DTYPES:
             raise ValueError(f"precision must be float32 or float64, got {self.precision}")
         both = torch.cat([self.row_labels, self.column_labels])
         distinct, positions = torch.unique(both, return_inverse=True)
@@ -85,8 +85,7 @@ class Identity(SimilarityOperator):
         x = self._raised(x, self.shape[0], "rmatmul")
         return self._sums(self.row_labels, x)[self.column_labels]
 
-    def select(self, rows: Index, columns: Index) -> "Identity":
-        """Return the block of these rows and columns."""
+    def _select(self, rows: Index, columns: Index) -> "Identity":
         return Identity(self.row_labels[rows], self.column_labels[columns], self.precision)
 
     def tile(self, rows: slice, columns: slice) -> Float[Tensor, "tile_rows tile_columns"]:
@@ -94,13 +93,8 @@ class Identity(SimilarityOperator):
         equal = self.row_labels[rows, None] == self.column_labels[None, columns]
         return equal.to(self.precision)
 
-    def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> Self:
-        """Return the labels on another device, the values in another precision."""
-        return type(self)(
-            self.row_labels.to(device), self.column_labels.to(device), dtype or self.precision
-        )
+    def _to(self, device: torch.device, dtype: torch.dtype) -> Self:
+        return type(self)(self.row_labels.to(device), self.column_labels.to(device), dtype)
 
     def _sums(self, labels: Tensor, x: Tensor) -> Tensor:
         sums = torch.zeros(self._distinct, x.shape[1], dtype=x.dtype, device=x.device)

@@ -73,16 +73,12 @@ class LowRank(SimilarityOperator):
         """Return ``S.T @ x`` in two thin products."""
         return self.right @ (self.left.T @ self._raised(x, self.shape[0], "rmatmul"))
 
-    def select(self, rows: Index, columns: Index) -> "LowRank":
-        """Return the block of these rows and columns."""
+    def _select(self, rows: Index, columns: Index) -> "LowRank":
         return LowRank(self.left[rows], self.right[columns])
 
     def tile(self, rows: slice, columns: slice) -> Tensor:
         """Return a contiguous block as a table."""
         return self.left[rows] @ self.right[columns].T
 
-    def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> Self:
-        """Return the factors on another device or in another precision."""
+    def _to(self, device: torch.device, dtype: torch.dtype) -> Self:
         return type(self)(self.left.to(device, dtype), self.right.to(device, dtype))

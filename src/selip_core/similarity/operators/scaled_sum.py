@@ -68,18 +68,14 @@ class ScaledSum(SimilarityOperator):
         """Return ``S.T @ x``."""
         return self._sum([part.rmatmul(x) for part in self.operators])
 
-    def select(self, rows: Index, columns: Index) -> "ScaledSum":
-        """Return the block of these rows and columns."""
+    def _select(self, rows: Index, columns: Index) -> "ScaledSum":
         return ScaledSum(self.scales, tuple(part.select(rows, columns) for part in self.operators))
 
     def tile(self, rows: slice, columns: slice) -> Tensor:
         """Return a contiguous block as a table."""
         return self._sum([part.tile(rows, columns) for part in self.operators])
 
-    def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> Self:
-        """Return the parts on another device or in another precision."""
+    def _to(self, device: torch.device, dtype: torch.dtype) -> Self:
         return type(self)(self.scales, tuple(part.to(device, dtype) for part in self.operators))
 
     def _sum(self, parts: list[Tensor]) -> Tensor:
