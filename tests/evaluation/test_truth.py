@@ -1,59 +1,43 @@
 import json
 
 import pytest
-import torch
 
 from selip_core.errors import DataError
-from selip_core.evaluation import Lesion, lesion_relevance, read_truth
+from selip_core.evaluation import Lesion, read_truth
 
-
-def lesion(kind="tumour", site="thalamus", laterality="left", volume_ml=4.0, seen=("T2",)):
-    return Lesion(kind, site, laterality, volume_ml, frozenset(seen))
-
-
-def test_grades_of_single_lesions():
-    others = [
-        [lesion()],
-        [lesion(volume_ml=1.0)],
-        [lesion(laterality="right")],
-        [lesion(site="pons")],
-        [lesion(kind="haemorrhage")],
-        [lesion("haemorrhage", "pons", "right", 1.0)],
-        [],
-    ]
-    grades = lesion_relevance([[lesion()]], others, "T2")
-    assert grades[0].tolist() == pytest.approx([1.0, 0.925, 0.8, 0.7, 0.6, 0.025, 0.0])
-
-
-def test_every_lesion_looks_for_its_counterpart():
-    both = [lesion(), lesion("haemorrhage", "pons", "right", 4.0)]
-    # Right: one lesion meets itself (1), backwards one meets itself (1), the other gains 0.1.
-    grades = lesion_relevance([both], [[lesion()]], "T2")
-    assert grades.item() == pytest.approx((1 + 1 + 0.1) / 3)
-    torch.testing.assert_close(lesion_relevance([[lesion()]], [both], "T2"), grades)
-
-
-def test_only_what_the_sequence_shows_counts():
-    hidden = [lesion(seen=("DWI",))]
-    assert lesion_relevance([hidden], [[], [lesion()], hidden], "T2").tolist() == [[1.0, 0.0, 1.0]]
+LESION = {"kind": "tumour", "site": "pons", "laterality": None, "volume_ml": 2}
 
 
 def test_truth_is_read_by_study(tmp_path):
     path = tmp_path / "truth.jsonl"
-    row = {"kind": "tumour", "site": "pons", "laterality": "", "volume_ml": 2, "visible_in": ["T1"]}
-    path.write_text(json.dumps({"study": "a", "lesions": [row]}) + "\n")
-    assert read_truth(path) == {"a": (lesion("tumour", "pons", "", 2.0, ["T1"]),)}
+    lesion = LESION | {"visible_in": ["T1"], "label": 3, "stage": "low grade"}
+    path.write_text(json.dumps({"study": "a", "lesions": [lesion], "split": "test"}) + "\n")
+    assert read_truth(path) == {"a": (Lesion("tumour", "pons", None, 2.0, frozenset({"T1"}), 3),)}
+
+
+def test_only_a_line_feed_ends_a_line(tmp_path):
+    path = tmp_path / "truth.jsonl"
+    path.write_bytes('\ufeff\n{"study": "a\u2028b", "lesions": []}\r\n'.encode())
+    assert list(read_truth(path)) == ["a\u2028b"]
 
 
 def test_all_bad_lines_are_told_without_their_content(tmp_path):
     path = tmp_path / "truth.jsonl"
+    unknown = json.dumps({"study": "secret", "lesions": [LESION | {"visible_in": ["T1"]}]})
     path.write_text(
-        '{"study": "secret"\n{"study": "secret"}\n{"study": "secret", "lesions": [1]}\n'
+        '{"study": "secret"\n'
+        '{"study": "secret"}\n'
+        '{"study": "secret", "lesions": [1]}\n'
+        f"{unknown.replace('2', 'NaN', 1)}\n"
+        '{"study": "secret", "lesions": []}\n'
+        '{"study": "secret", "lesions": []}\n'
     )
-    with pytest.raises(DataError, match=r"\(3 problems\)") as caught:
+    with pytest.raises(DataError, match=r"\(5 problems\)") as caught:
         read_truth(path)
     message = str(caught.value)
-    assert "truth.jsonl:1: not valid JSON" in message
-    assert "truth.jsonl:2: the key 'lesions' is missing" in message
-    assert "truth.jsonl:3: expected a study" in message
+    assert "truth.jsonl:1 $: Invalid JSON" in message
+    assert "truth.jsonl:2 $.lesions: Field required" in message
+    assert "truth.jsonl:3 $.lesions[0]: Input should be an object" in message
+    assert "truth.jsonl:4 $.lesions[0].volume_ml: Input should be greater" in message
+    assert "truth.jsonl:6 $.study: this study stands on an earlier line too" in message
     assert "secret" not in message

@@ -4,13 +4,11 @@ import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from selip_core.data.manifest import KNOWN_SEQUENCES, Manifest, ManifestRow
 from selip_core.errors import DataError, Problem
 from selip_core.files import atomic_path
 from selip_core.findings import Report, read_reports
-from selip_core.findings.jsonl import problems_of
+from selip_core.jsonl import scan_json_lines
 
 
 def read_manifest(
@@ -80,7 +78,7 @@ def scan_manifest(
         FileNotFoundError: If there is no such manifest.
     """
     path = Path(path)
-    rows, problems = _read_rows(path)
+    rows, problems = scan_json_lines(path, ManifestRow.model_validate_json)
     if not rows and not problems:
         problems.append(Problem(path.name, "the manifest is empty; it needs one row a volume"))
     problems += _wrong_sequences(path, rows, sequences) + _repeated_ids(path, rows)
@@ -90,26 +88,13 @@ def scan_manifest(
     return manifest, problems
 
 
-def _read_rows(path: Path) -> tuple[dict[int, ManifestRow], list[Problem]]:
-    """Return the valid rows by line number."""
-    rows: dict[int, ManifestRow] = {}
-    problems: list[Problem] = []
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            rows[number] = ManifestRow.model_validate_json(line)
-        except ValidationError as error:
-            problems += problems_of(error, f"{path.name}:{number}")
-    return rows, problems
-
-
 def _wrong_sequences(
     path: Path, rows: dict[int, ManifestRow], sequences: Collection[str]
 ) -> list[Problem]:
     message = (
         f"unknown sequence; known are {', '.join(sorted(sequences))}; "
-        "to allow more, pass sequences=KNOWN_SEQUENCES | {...}"
+        "to allow more, name them in data.sequences of the settings, by selip check-data "
+        "--allow-sequence, or pass sequences=KNOWN_SEQUENCES | {...}"
     )
     return [
         Problem(f"{path.name}:{number} $.sequence", message)

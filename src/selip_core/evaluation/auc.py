@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from selip_core.evaluation.bootstrap import Interval, percentile_interval, study_multiplicities
+from selip_core.evaluation.bootstrap import Interval, patient_multiplicities, percentile_interval
 
 
 def _wins(positive: Tensor, negative: Tensor) -> Float[Tensor, "positives negatives"]:
@@ -35,23 +35,23 @@ def area_under_curve(
 def area_under_curve_interval(
     positive: Float[Tensor, " positives"],
     negative: Float[Tensor, " negatives"],
-    positive_membership: Float[Tensor, "positives studies"],
-    negative_membership: Float[Tensor, "negatives studies"],
+    positive_membership: Float[Tensor, "positives patients"],
+    negative_membership: Float[Tensor, "negatives patients"],
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """95 % percentile interval of ``area_under_curve``, by resampling studies.
+    """95 % percentile interval of ``area_under_curve``, by resampling patients.
 
-    Memberships are those of ``mean_interval``, over the same studies for both groups.
+    Memberships are those of ``mean_interval``, over the same patients for both groups.
 
     Example:
         >>> import torch
         >>> scores = torch.tensor([0.9, 0.8]), torch.tensor([0.1])
-        >>> studies = torch.eye(3)
-        >>> area_under_curve_interval(*scores, studies[:2], studies[2:], resamples=20)
+        >>> patients = torch.eye(3)
+        >>> area_under_curve_interval(*scores, patients[:2], patients[2:], resamples=20)
         Interval(low=1.0, high=1.0)
     """
-    counts = study_multiplicities(positive_membership.shape[1], resamples, seed)
+    counts = patient_multiplicities(positive_membership.shape[1], resamples, seed)
     weights = counts @ positive_membership.double().T
     other_weights = counts @ negative_membership.double().T
     won = ((weights @ _wins(positive, negative)) * other_weights).sum(dim=1)

@@ -1,5 +1,10 @@
-"""Bootstrap intervals by study: volumes of one study are not independent, studies are."""
+"""Bootstrap intervals by patient.
 
+Volumes of one study are not independent, nor are the studies of one patient, whose head is the
+same; patients are.
+"""
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,23 +19,25 @@ class Interval(NamedTuple):
     high: float
 
 
-def study_multiplicities(
-    studies: int, resamples: int = 1000, seed: int = 0
-) -> Float[Tensor, "resamples studies"]:
-    """How often each study is drawn in each resample; rows sum to ``studies``.
+def patient_multiplicities(
+    patients: int, resamples: int = 1000, seed: int = 0
+) -> Float[Tensor, "resamples patients"]:
+    """How often each patient is drawn in each resample; rows sum to ``patients``.
 
     Raises:
-        ValueError: If there is no study, or no resample.
+        ValueError: If there is no patient, or no resample.
 
     Example:
-        >>> study_multiplicities(4, resamples=2).sum(dim=1).tolist()
+        >>> patient_multiplicities(4, resamples=2).sum(dim=1).tolist()
         [4.0, 4.0]
     """
-    if studies < 1 or resamples < 1:
-        raise ValueError(f"studies and resamples must be at least 1, got {studies} and {resamples}")
+    if patients < 1 or resamples < 1:
+        raise ValueError(
+            f"patients and resamples must be at least 1, got {patients} and {resamples}"
+        )
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(studies, (resamples, studies), generator=generator)
-    counts = torch.zeros(resamples, studies, dtype=torch.float64)
+    drawn = torch.randint(patients, (resamples, patients), generator=generator)
+    counts = torch.zeros(resamples, patients, dtype=torch.float64)
     return counts.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
 
 
@@ -44,23 +51,23 @@ def percentile_interval(estimates: Float[Tensor, " resamples"], level: float = 0
 
 def mean_interval(
     values: Float[Tensor, " queries"],
-    membership: Float[Tensor, "queries studies"],
+    membership: Float[Tensor, "queries patients"],
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """95 % percentile interval of the mean of ``values``, by resampling studies.
+    """95 % percentile interval of the mean of ``values``, by resampling patients.
 
-    A query counts as often as its study is drawn; a query that several studies share (one report
+    A query counts as often as its patient is drawn; a query that several patients share (one report
     text) counts their average. With ``c`` the multiplicities and ``A`` the membership::
 
         estimate = c' A' values / c' A' 1
 
-    The gallery stays as it is: the interval tells how the figure varies with the studies asked, not
-    with the candidates they are ranked among.
+    The gallery stays as it is: the interval tells how the figure varies with the patients asked,
+    not with the candidates they are ranked among.
 
     Args:
         values: One figure per query, such as ``recall_hits``.
-        membership: Share of each study in each query, rows summing to 1.
+        membership: Share of each patient in each query, rows summing to 1.
         resamples: Number of bootstrap resamples.
         seed: Seed of the resampling.
 
@@ -69,6 +76,29 @@ def mean_interval(
         Interval(low=1.0, high=1.0)
     """
     membership = membership.double()
-    counts = study_multiplicities(membership.shape[1], resamples, seed)
+    counts = patient_multiplicities(membership.shape[1], resamples, seed)
     totals = counts @ (membership.T @ values.double())
     return percentile_interval(totals / (counts @ membership.sum(dim=0)))
+
+
+def patient_membership(
+    patients: Sequence[Sequence[str]], among: Sequence[str] | None = None
+) -> Float[Tensor, "queries patients"]:
+    """Share of each patient in each query: a query of several patients is shared among them.
+
+    Args:
+        patients: Of each query; one that has several volumes there stands several times.
+        among: The patients of the columns; by default those named, sorted.
+
+    Example:
+        >>> patient_membership([("a",), ("a", "b")])
+        tensor([[1.0000, 0.0000],
+                [0.5000, 0.5000]], dtype=torch.float64)
+    """
+    names = sorted({name for each in patients for name in each}) if among is None else among
+    column = {name: place for place, name in enumerate(names)}
+    membership = torch.zeros(len(patients), len(column), dtype=torch.float64)
+    for query, each in enumerate(patients):
+        for name in each:
+            membership[query, column[name]] += 1 / len(each)
+    return membership

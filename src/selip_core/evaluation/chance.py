@@ -29,6 +29,16 @@ def expected_recall(relevant: Bool[Tensor, "queries gallery"], k: int) -> Float[
     return 1 - torch.tensor(none_drawn, dtype=torch.float64)
 
 
+def expected_nearest(right: Bool[Tensor, "queries gallery"]) -> Float[Tensor, " queries"]:
+    """Expected ``nearest_hits`` of a uniformly random ranking: the share of right entries.
+
+    Example:
+        >>> expected_nearest(torch.tensor([[True, False], [False, False]])).tolist()
+        [0.5, 0.0]
+    """
+    return right.double().mean(dim=1)
+
+
 def expected_ndcg(relevance: Float[Tensor, "queries gallery"], k: int) -> Float[Tensor, " queries"]:
     """Expected nDCG@k of a uniformly random ranking, per query; NaN where nothing is relevant.
 

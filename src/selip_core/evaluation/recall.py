@@ -45,6 +45,26 @@ def recall_hits(
     return (wrong_before < k).double()
 
 
+def nearest_hits(
+    scores: Float[Tensor, "queries gallery"], right: Bool[Tensor, "queries gallery"]
+) -> Float[Tensor, " queries"]:
+    """Per query 1.0 if the best entry is right, else 0.0; a query without a right answer has 0.
+
+    Of several best entries all must be right: ties count against the query.
+
+    Raises:
+        ValueError: If shapes differ, or a score is NaN.
+
+    Example:
+        >>> scores = torch.tensor([[0.9, 0.1], [0.5, 0.5]])
+        >>> nearest_hits(scores, torch.tensor([[True, False], [True, False]])).tolist()
+        [1.0, 0.0]
+    """
+    check_scores(scores, right, k=1)
+    nearest = scores == scores.amax(dim=1, keepdim=True)
+    return (~(nearest & ~right).any(dim=1)).double()
+
+
 def same_group(
     queries: Sequence[Hashable], gallery: Sequence[Hashable]
 ) -> Bool[Tensor, "queries gallery"]:

@@ -1,25 +1,13 @@
-"""Graded relevance from the simulator's latent lesions.
+"""The truth behind simulated studies: the lesions that were drawn."""
 
-What was put into the volume grades the ranking, never a similarity that a model was trained on: a
-target cannot then win by being its own judge.
-"""
-
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from pydantic import Field, TypeAdapter
+from pydantic.dataclasses import dataclass
 
 from selip_core.errors import DataError, Problem
-
-KIND_WEIGHT = 0.4
-SITE_WEIGHT = 0.3
-LATERALITY_WEIGHT = 0.2
-VOLUME_WEIGHT = 0.1
+from selip_core.jsonl import scan_json_lines
 
 
 @dataclass(frozen=True)
@@ -32,127 +20,45 @@ class Lesion:
         laterality: Its side; None on the midline.
         volume_ml: Its volume in millilitres.
         visible_in: The sequences that show it.
+        label: Its value in the mask of the study's lesions; None if there is no mask.
     """
 
     kind: str
     site: str
     laterality: str | None
-    volume_ml: float
+    volume_ml: Annotated[float, Field(ge=0)]
     visible_in: frozenset[str]
+    label: int | None = None
+
+
+@dataclass(frozen=True)
+class _Row:
+    study: str
+    lesions: tuple[Lesion, ...]
 
 
 def read_truth(path: str | Path) -> dict[str, tuple[Lesion, ...]]:
-    """The lesions of each study, by study id, from a ``truth.jsonl``.
+    """The lesions of each study, by study id, from a ``truth.jsonl``; other keys are not read.
 
     Raises:
-        DataError: If a line is not JSON or lacks a key; all lines are told at once.
+        DataError: With every problem of the file: its line, its JSON path, what was expected.
         OSError: If the file cannot be read.
-    """
-    path = Path(path)
-    truth: dict[str, tuple[Lesion, ...]] = {}
-    problems = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            truth[row["study"]] = tuple(map(_lesion, row["lesions"]))
-        except json.JSONDecodeError as error:
-            problems.append(Problem(f"{path}:{number}", f"not valid JSON: {error.msg}"))
-        except KeyError as error:
-            problems.append(Problem(f"{path}:{number}", f"the key {error} is missing"))
-        except (TypeError, ValueError):
-            problems.append(Problem(f"{path}:{number}", "expected a study and a list of lesions"))
-    if problems:
-        raise DataError(f"{path} cannot be read", problems)
-    return truth
-
-
-def _lesion(row: dict[str, Any]) -> Lesion:
-    return Lesion(
-        kind=row["kind"],
-        site=row["site"],
-        laterality=row["laterality"],
-        volume_ml=float(row["volume_ml"]),
-        visible_in=frozenset(row["visible_in"]),
-    )
-
-
-def lesion_relevance(
-    rows: Sequence[Sequence[Lesion]], columns: Sequence[Sequence[Lesion]], sequence: str
-) -> Float[Tensor, "rows columns"]:
-    """How alike two sets of lesions are as ``sequence`` shows them, in [0, 1].
-
-    Two lesions share::
-
-        g = 0.4 [same kind] + 0.3 [same site] + 0.2 [same side] + 0.1 min(v, w) / max(v, w)
-
-    with ``v, w`` their volumes, and two sets the mean of every lesion's best counterpart::
-
-        (sum_{a in A} max_{b in B} g(a, b) + sum_{b in B} max_{a in A} g(a, b)) / (|A| + |B|)
-
-    Lesions not visible in the sequence are left out first. Two sets without a visible lesion are
-    alike (1); one with and one without are not (0).
 
     Example:
-        >>> infarct = Lesion("acute infarct", "thalamus", "left", 2.0, frozenset({"DWI"}))
-        >>> other_side = Lesion("acute infarct", "thalamus", "right", 1.0, frozenset({"DWI"}))
-        >>> lesion_relevance([[infarct]], [[infarct], [other_side], []], "DWI")
-        tensor([[1.0000, 0.7500, 0.0000]], dtype=torch.float64)
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "truth.jsonl"
+        >>> _ = path.write_text('{"study": "a", "lesions": []}')
+        >>> read_truth(path)
+        {'a': ()}
     """
-    left, left_owner = _visible(rows, sequence)
-    right, right_owner = _visible(columns, sequence)
-    grades = _lesion_grades(left, right)
-    best_for_left = _best_per_owner(grades, right_owner, len(columns))
-    best_for_right = _best_per_owner(grades.T, left_owner, len(rows))
-    total = _sum_per_owner(best_for_left, left_owner, len(rows))
-    total = total + _sum_per_owner(best_for_right, right_owner, len(columns)).T
-    row_counts = torch.bincount(left_owner, minlength=len(rows))
-    column_counts = torch.bincount(right_owner, minlength=len(columns))
-    counts = row_counts[:, None] + column_counts[None, :]
-    return torch.where(counts == 0, 1.0, total / counts.clamp(min=1))
-
-
-def _visible(
-    lesion_sets: Sequence[Sequence[Lesion]], sequence: str
-) -> tuple[list[Lesion], Int[Tensor, " lesions"]]:
-    lesions = []
-    owners = []
-    for owner, lesion_set in enumerate(lesion_sets):
-        shown = [lesion for lesion in lesion_set if sequence in lesion.visible_in]
-        lesions += shown
-        owners += [owner] * len(shown)
-    return lesions, torch.tensor(owners, dtype=torch.int64)
-
-
-def _lesion_grades(left: Sequence[Lesion], right: Sequence[Lesion]) -> Float[Tensor, "left right"]:
-    grades = torch.zeros(len(left), len(right), dtype=torch.float64)
-    for field, weight in (
-        ("kind", KIND_WEIGHT),
-        ("site", SITE_WEIGHT),
-        ("laterality", LATERALITY_WEIGHT),
-    ):
-        codes: dict[str, int] = {}
-        ours, theirs = (
-            torch.tensor([codes.setdefault(getattr(one, field), len(codes)) for one in lesions])
-            for lesions in (left, right)
-        )
-        grades += weight * (ours[:, None] == theirs[None, :])
-    ours, theirs = (
-        torch.tensor([one.volume_ml for one in lesions], dtype=torch.float64)
-        for lesions in (left, right)
-    )
-    larger = torch.maximum(ours[:, None], theirs[None, :]).clamp(min=1e-9)
-    return grades + VOLUME_WEIGHT * torch.minimum(ours[:, None], theirs[None, :]) / larger
-
-
-def _best_per_owner(
-    grades: Float[Tensor, "n lesions"], owner: Int[Tensor, " lesions"], owners: int
-) -> Float[Tensor, "n owners"]:
-    best = torch.zeros(grades.shape[0], owners, dtype=grades.dtype)
-    return best.scatter_reduce(1, owner.expand(grades.shape), grades, reduce="amax")
-
-
-def _sum_per_owner(
-    values: Float[Tensor, "lesions n"], owner: Int[Tensor, " lesions"], owners: int
-) -> Float[Tensor, "owners n"]:
-    totals = torch.zeros(owners, values.shape[1], dtype=values.dtype)
-    return totals.index_add(0, owner, values)
+    path = Path(path)
+    rows, problems = scan_json_lines(path, TypeAdapter(_Row).validate_json)
+    truth: dict[str, tuple[Lesion, ...]] = {}
+    for number, row in rows.items():
+        if row.study in truth:
+            message = "this study stands on an earlier line too"
+            problems.append(Problem(f"{path.name}:{number} $.study", message))
+        truth[row.study] = row.lesions
+    if problems:
+        raise DataError(f"{path.name} cannot be read", problems)
+    return truth

@@ -4,11 +4,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from selip_core.errors import DataError, Problem
 from selip_core.files import atomic_path
 from selip_core.findings.report import Report
+from selip_core.jsonl import scan_json_lines
 
 
 def read_reports(path: str | os.PathLike[str]) -> list[Report]:
@@ -26,19 +25,12 @@ def read_reports(path: str | os.PathLike[str]) -> list[Report]:
         '4b'
     """
     path = Path(path)
+    rows, problems = scan_json_lines(path, Report.model_validate_json)
     reports: dict[str, Report] = {}
-    problems: list[Problem] = []
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path.name}:{number}"
-        try:
-            report = Report.model_validate_json(line)
-        except ValidationError as error:
-            problems += problems_of(error, where)
-            continue
+    for number, report in rows.items():
         if report.id in reports:
-            problems.append(Problem(f"{where} $.id", "this id stands on an earlier line too"))
+            message = "this id stands on an earlier line too"
+            problems.append(Problem(f"{path.name}:{number} $.id", message))
         reports[report.id] = report
     if problems:
         raise DataError(f"{path.name} holds reports that cannot be read", problems)
@@ -61,16 +53,3 @@ def write_reports(path: str | os.PathLike[str], reports: Iterable[Report]) -> No
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for report in reports:
             file.write(report.model_dump_json(exclude_unset=True) + "\n")
-
-
-def problems_of(error: ValidationError, where: str) -> list[Problem]:
-    """Return what pydantic found wrong, as problems with JSON paths and without values."""
-    return [
-        Problem(f"{where} {_json_path(item['loc'])}", item["msg"])
-        for item in error.errors(include_input=False, include_url=False)
-    ]
-
-
-def _json_path(location: tuple[int | str, ...]) -> str:
-    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
-    return "$" + "".join(steps)

@@ -1,0 +1,37 @@
+import pytest
+from pydantic import TypeAdapter
+
+from selip_core.jsonl import scan_json_lines
+
+NUMBERS = TypeAdapter(dict[str, int]).validate_json
+
+
+def scan(tmp_path, content):
+    path = tmp_path / "numbers.jsonl"
+    path.write_bytes(content)
+    return scan_json_lines(path, NUMBERS)
+
+
+def test_blank_lines_count_and_a_byte_order_mark_does_not_matter(tmp_path):
+    rows, problems = scan(tmp_path, b'\xef\xbb\xbf{"a": 1}\r\n\n  \n{"b": 2}')
+    assert rows == {1: {"a": 1}, 4: {"b": 2}}
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b'{"a": NaN}', "numbers.jsonl:2 $.a: Input should be a finite number"),
+        (b'{"a": "x"}', "numbers.jsonl:2 $.a: Input should be a valid integer"),
+        (b'{"a": \xff}', "numbers.jsonl:2 $: Invalid JSON: expected value at column 7"),
+        (b"[1]", "numbers.jsonl:2 $: Input should be an object"),
+    ],
+)
+def test_a_bad_line_is_told_and_the_others_are_kept(tmp_path, line, told):
+    rows, problems = scan(tmp_path, b'{"a": 1}\n' + line + b'\n{"c": 3}\n')
+    assert list(rows) == [1, 3]
+    assert [str(problem)[: len(told)] for problem in problems] == [told]
+
+
+def test_an_empty_file_has_no_rows(tmp_path):
+    assert scan(tmp_path, b"") == ({}, [])
