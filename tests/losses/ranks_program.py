@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from selip_core.losses import similarity_clip_loss
+from selip_core.losses import SimilarityCLIPLoss
 
 
 def share(case: dict[str, Any], rank: int, group: Any) -> dict[str, Any]:
@@ -28,11 +28,11 @@ def share(case: dict[str, Any], rank: int, group: Any) -> dict[str, Any]:
     leaves = [images, texts, torch.tensor(case["scale"], dtype=dtype)]
     leaves = [leaf.requires_grad_() for leaf in leaves]
     target = case["target"]
-    options: dict[str, Any] = {"group": group, "average": case["average"]}
     if target is not None:
-        options["target"] = torch.tensor(target, dtype=dtype)[start:stop]
+        target = torch.tensor(target, dtype=dtype)[start:stop]
+    loss_fn = SimilarityCLIPLoss(average=case["average"])
     try:
-        loss = similarity_clip_loss(*leaves, **options)
+        loss = loss_fn(*leaves, target=target, group=group)
     except ValueError as error:
         return {"error": str(error)}
     gradients: list[Tensor] = list(torch.autograd.grad(loss, leaves))

@@ -84,6 +84,7 @@ def check_all_finite(**tensors: Tensor) -> None:
             bad = tensor.numel() - int(finite.sum())
             raise ValueError(
                 f"{name} must be finite, got NaN or infinity in {bad} of {tensor.numel()} elements"
+                "; look for the step at which they began"
             )
 
 

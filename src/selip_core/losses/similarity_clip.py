@@ -44,8 +44,9 @@ def similarity_clip_loss(
         M = \frac{a}{N}\,1 + \frac{b}{2N}\left(\mathrm{diag}(1/r)\,S + S\,\mathrm{diag}(1/c)\right)
 
     Cross-entropy and the paper's KL divergence differ by the target's entropy, which has no
-    gradient. The target is normalised and detached here, enters through its products only, and no
-    table of all pairs is kept. Sums are float32 whatever the features are (float64 for float64).
+    gradient. The target is normalised and detached here. Above 512 rows, or with
+    ``backend="chunked"``, it enters through its products only and no table of all pairs is kept.
+    Sums are float32 whatever the features are (float64 for float64).
 
     Args:
         image_features: One image a row, of unit norm.
@@ -120,6 +121,7 @@ class SimilarityCLIPLoss(nn.Module):
         similarity_weight: Weight of the target, at least 0.
         clamp_eps: None, or the paper's clamp in (0, 1).
         backend: ``"auto"``, ``"chunked"`` or ``"dense"``.
+        average: With a group, whether averaged gradients are those of one process.
         check_finite: Raise if features or scale hold NaN or infinity.
 
     Raises:
@@ -138,6 +140,7 @@ class SimilarityCLIPLoss(nn.Module):
         similarity_weight: float = 1.0,
         clamp_eps: float | None = None,
         backend: str = "auto",
+        average: bool = True,
         check_finite: bool = False,
     ) -> None:
         super().__init__()
@@ -148,6 +151,7 @@ class SimilarityCLIPLoss(nn.Module):
         self.similarity_weight = similarity_weight
         self.clamp_eps = clamp_eps
         self.backend = backend
+        self.average = average
         self.check_finite = check_finite
 
     def forward(
@@ -174,6 +178,7 @@ class SimilarityCLIPLoss(nn.Module):
             clamp_eps=self.clamp_eps,
             backend=self.backend,
             group=group,
+            average=self.average,
             check_finite=self.check_finite,
         )
         return {"contrastive_loss": loss} if output_dict else loss
@@ -182,7 +187,8 @@ class SimilarityCLIPLoss(nn.Module):
         """Return the settings, for ``print``."""
         return (
             f"align_weight={self.align_weight}, similarity_weight={self.similarity_weight}, "
-            f"clamp_eps={self.clamp_eps}, backend={self.backend!r}"
+            f"clamp_eps={self.clamp_eps}, backend={self.backend!r}, "
+            f"average={self.average}, check_finite={self.check_finite}"
         )
 
 
