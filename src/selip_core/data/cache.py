@@ -12,6 +12,7 @@ from torch import Tensor
 
 from selip_core.data.preprocessing import Preprocessing
 from selip_core.files import atomic_path
+from selip_core.folders import require_writable
 
 PREPROCESSING_VERSION = 1
 """Raised whenever equal parameters give other voxels than before."""
@@ -30,6 +31,9 @@ class VolumeCache:
         folder: Made if it is missing.
         preprocessing: What to apply to volumes that are not there.
 
+    Raises:
+        ValueError: If the folder cannot be written to.
+
     Example:
         >>> import tempfile, nibabel, numpy
         >>> folder, voxels = Path(tempfile.mkdtemp()), numpy.random.default_rng(0).random((8, 9, 7))
@@ -44,7 +48,7 @@ class VolumeCache:
     def __init__(self, folder: str | os.PathLike[str], preprocessing: Preprocessing) -> None:
         self.folder = Path(folder)
         self.preprocessing = preprocessing
-        self.folder.mkdir(parents=True, exist_ok=True)
+        require_writable(self.folder)
 
     def get(self, path: Path, where: str) -> Float[Tensor, "1 depth height width"]:
         """Return a volume from the cache, or preprocess and keep it.
@@ -54,9 +58,11 @@ class VolumeCache:
         Raises:
             DataError: If the volume cannot be used; ``where`` names its place.
         """
-        if not path.exists():
+        try:
+            key = self._key(path)
+        except OSError:
             return self.preprocessing(path, where)  # which raises, with the place
-        entry = self.folder / f"{self._key(path)}.safetensors"
+        entry = self.folder / f"{key}.safetensors"
         image = self._load(entry)
         if image is None:
             image = self.preprocessing(path, where)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selip_core.files import atomic_path
+from selip_core.folders import require_writable
 
 
 class Phases:
@@ -17,7 +18,7 @@ class Phases:
         settings: What the program was started with; JSON.
 
     Raises:
-        ValueError: If the file was made with other settings.
+        ValueError: If the file was made with other settings, or its folder cannot be written to.
 
     Example:
         >>> import tempfile
@@ -36,7 +37,7 @@ class Phases:
             found = json.loads(path.read_text(encoding="utf-8"))
             self._require_same(found["settings"])
             self.seconds = found["seconds"]
-        path.parent.mkdir(parents=True, exist_ok=True)
+        require_writable(path.parent)
         self._write()
 
     def run(self, name: str, done: Path, work: Callable[[], object]) -> None:

@@ -2,12 +2,12 @@
 
 import json
 import platform
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from selip_core._version import __version__
+from selip_core.folders import require_writable
 from selip_core.simulation.parameters import Parameters
 
 CARD_NAME = "simulation.json"
@@ -21,7 +21,7 @@ def prepare_folder(out: Path, parameters: Parameters) -> None:
         ValueError: If the folder cannot be written, holds other data, or was made with other
             parameters.
     """
-    _check_writable(out)
+    require_writable(out)
     card = out / CARD_NAME
     if card.exists():
         _check_same(card, parameters)
@@ -37,17 +37,6 @@ def prepare_folder(out: Path, parameters: Parameters) -> None:
         temporary.write_text(
             json.dumps(_card(parameters), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
-
-
-def _check_writable(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"cannot write to the output folder {out}: {error.strerror}; choose another folder"
-        ) from error
 
 
 def _check_same(card: Path, parameters: Parameters) -> None:
