@@ -54,9 +54,9 @@ def open_volume(path: Path) -> "MetaTensor":
     Raises:
         UnusableVolumeError: If it cannot be read.
     """
-    if not path.exists():
-        raise UnusableVolumeError("there is no such file or folder")
     try:
+        if not path.exists():
+            raise UnusableVolumeError("there is no such file or folder")
         return read_dicom(path) if path.is_dir() else read_nifti(path)
     except (UnusableVolumeError, ImportError, MemoryError):
         raise
