@@ -35,6 +35,7 @@ def check_manifest(
 
     Raises:
         FileNotFoundError: If there is no such manifest.
+        ValueError: If ``workers`` is below 1.
 
     Example:
         >>> import tempfile, pathlib
@@ -44,7 +45,7 @@ def check_manifest(
         manifest.jsonl: 0 rows
         2 errors, 0 warnings
         error: manifest (2)
-          manifest.jsonl:1 $: Invalid JSON: EOF while parsing an object at line 1 column 1
+          manifest.jsonl:1 $: Invalid JSON: EOF while parsing an object at column 1
           reports.jsonl: there is no such reports file; put the reports beside the manifest, or name
               their file
     """
@@ -55,11 +56,12 @@ def check_manifest(
     issues += check_reports(manifest)
     issues += check_volumes(manifest, workers, progress)
     issues.sort(key=lambda issue: issue.severity)  # "error" stands before "warning"
-    return CheckResult(manifest.path.name, _count_rows(manifest), tuple(issues))
+    return CheckResult(manifest.path.name, _count_rows(manifest, sequences), tuple(issues))
 
 
-def _count_rows(manifest: Manifest) -> dict[str, dict[str, int]]:
+def _count_rows(manifest: Manifest, sequences: Collection[str]) -> dict[str, dict[str, int]]:
     counts: dict[str, Counter[str]] = {}
     for row in manifest.rows:
-        counts.setdefault(row.split, Counter())[row.sequence] += 1
+        name = row.sequence if row.sequence in sequences else "unknown"  # it could be anything
+        counts.setdefault(row.split, Counter())[name] += 1
     return {split: dict(sequences) for split, sequences in counts.items()}

@@ -35,9 +35,15 @@ class _Geometry:
 
 
 def check_volumes(manifest: Manifest, workers: int | None, progress: bool) -> list[Issue]:
-    """Return what is wrong with the volumes and masks of a manifest, read in parallel."""
+    """Return what is wrong with the volumes and masks of a manifest, read in parallel.
+
+    Raises:
+        ValueError: If ``workers`` is below 1.
+    """
     from tqdm import tqdm
 
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be 1 or more, or None, got {workers}")
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         results = pool.map(lambda index: _examine(manifest, index), range(len(manifest)))
         bar = tqdm(results, "reading volumes", len(manifest), unit="volume", disable=not progress)
