@@ -6,12 +6,11 @@ from contextlib import contextmanager
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from selip_core.data import VolumeDataset
 from selip_core.dual_encoder import DualEncoder
-from selip_core.recipes.interruption import ignore_interrupt
+from selip_core.recipes.loading import load_batches
 
 
 def embed_volumes(
@@ -22,10 +21,16 @@ def embed_volumes(
     progress: bool = False,
 ) -> Float[Tensor, "volumes d"]:
     """Unit image features in the order of the data set, in float32 on the CPU."""
-    loader = DataLoader(
-        dataset, batch_size=batch_size, num_workers=workers, worker_init_fn=ignore_interrupt
+    rows = range(len(dataset))
+    batches = [list(rows[start : start + batch_size]) for start in rows[::batch_size]]
+    bar = tqdm(
+        load_batches(dataset, batches, workers),
+        desc="embed",
+        total=len(batches),
+        unit="batch",
+        leave=False,
+        disable=not progress,
     )
-    bar = tqdm(loader, desc="embed", unit="batch", leave=False, disable=not progress)
     device = model.log_logit_scale.device
     with evaluating(model):
         features = [model.encode_image(batch["image"].to(device)).float().cpu() for batch in bar]

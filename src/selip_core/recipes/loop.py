@@ -5,14 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from selip_core.data import VolumeDataset
 from selip_core.recipes.config import PretrainConfig
 from selip_core.recipes.corpus import TrainingCorpus
-from selip_core.recipes.interruption import deferred_interrupt, ignore_interrupt
+from selip_core.recipes.interruption import deferred_interrupt
+from selip_core.recipes.loading import load_batches
 from selip_core.recipes.run_folder import RunFolder
 from selip_core.recipes.trainer import Trainer
 from selip_core.recipes.validation import Validator
@@ -64,7 +63,9 @@ class TrainingLoop:
         batches = self.corpus.epoch_batches(position.epoch)
         last = position.batch + self.trainer.steps - position.step
         before = time.perf_counter()
-        for item in self._loader(batches[position.batch : last]):
+        for item in load_batches(
+            self.volumes, batches[position.batch : last], self.config.data.workers
+        ):
             loss = self.trainer.step(self.corpus.batch(item, position.epoch))
             now = time.perf_counter()
             position.batch += 1
@@ -116,13 +117,3 @@ class TrainingLoop:
     def _save(self) -> None:
         tensors, scalars = self.trainer.state()
         self.run_folder.save(self.trainer.position.step, tensors, scalars | {"data": self.data})
-
-    def _loader(self, batches: list[list[int]]) -> "DataLoader[Any]":
-        return DataLoader(
-            self.volumes,
-            batch_sampler=batches,
-            num_workers=self.config.data.workers,
-            worker_init_fn=ignore_interrupt,
-            # A generator of its own: a loader that is made again must not draw from the global one.
-            generator=torch.Generator(),
-        )
