@@ -2,21 +2,24 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from selip_core._optional import require
-from selip_core.data import Manifest, Preprocessing, VolumeDataset, read_manifest
+from selip_core.data import Manifest, Preprocessing, VolumeDataset
+from selip_core.folders import require_writable
 from selip_core.recipes.config import DataConfig, PretrainConfig
 from selip_core.recipes.corpus import TrainingCorpus
 from selip_core.recipes.loop import TrainingLoop
 from selip_core.recipes.model import build_model, save_model
 from selip_core.recipes.objective import fit_target
+from selip_core.recipes.rows import read_rows, require_rows
 from selip_core.recipes.run_folder import RunFolder, data_digest
-from selip_core.recipes.texts import TextFeatures, require_texts
+from selip_core.recipes.texts import TextFeatures, manifest_texts, require_texts
 from selip_core.recipes.trainer import Trainer
 from selip_core.recipes.validation import Validator
+from selip_core.text import TextEncoder
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -37,7 +40,8 @@ def pretrain(
 
     The target is fitted on training reports only. After each epoch a row goes into
     ``history.jsonl`` and a checkpoint is written; resumed from it, a run on the CPU reaches the
-    same bits as one that was never stopped.
+    same bits as one that was never stopped. A warning tells if the text encoder does not know the
+    language of the reports.
 
     Args:
         manifest: The manifest; its reports stand beside it.
@@ -51,13 +55,14 @@ def pretrain(
         DataError: If manifest, reports or volumes cannot be used.
         FileExistsError: If ``out`` holds a run and ``resume`` is not asked for.
         FileNotFoundError: If ``resume`` is asked for and there is no run.
-        ValueError: If settings or data changed since the run was started, the split is smaller than
-            a batch, or the loss is not finite.
+        ValueError: If settings or data changed since the run was started, ``out`` cannot be written
+            to, the split is smaller than a batch, or the loss is not finite.
         KeyboardInterrupt: On Ctrl-C, after a checkpoint was written; the message says how to go on.
     """
-    rows = read_manifest(manifest)
+    rows = read_rows(manifest, config.data)
     training = rows.select("train", config.data.sequences)
     validation = rows.select("validation", config.data.sequences)
+    require_rows(training, "train", config.data)
     for split in (training, validation):
         require_texts(split, config.data.text)
     run, digest = RunFolder(Path(out)), data_digest(rows)
@@ -66,10 +71,13 @@ def pretrain(
         run.require_new()
     corpus = TrainingCorpus(training, config.data, config.seed)
     steps = config.steps or config.epochs * corpus.batches_per_epoch
+    require_writable(run.path)
 
     accelerator = make_accelerator(config)
     torch.manual_seed(config.seed)
     model = build_model(config).to(accelerator.device).train()
+    text_encoder = cast(TextEncoder, model.text_encoder)
+    text_encoder.warn_unknown_tokens(manifest_texts(training, config.data.text))
     volumes = make_dataset(training, config.data, cache)
     validator = None
     if len(validation):

@@ -7,17 +7,19 @@ from typing import Any
 
 import torch
 
-from selip_core.data import Manifest, read_manifest
+from selip_core.data import Manifest
 from selip_core.data.manifest import Split
 from selip_core.errors import DataError, Problem
 from selip_core.evaluation import read_truth
 from selip_core.files import atomic_path
+from selip_core.folders import require_writable
 from selip_core.recipes.embedding import embed_volumes, evaluating
 from selip_core.recipes.galleries import sequence_galleries
 from selip_core.recipes.model import load_model
 from selip_core.recipes.pretrain import Cache, make_dataset
 from selip_core.recipes.ranking import Truth, rank
 from selip_core.recipes.retrieval_summary import nearest_reports, summarise
+from selip_core.recipes.rows import read_rows, require_rows
 from selip_core.recipes.run_folder import RunFolder
 from selip_core.recipes.texts import TextFeatures, manifest_texts, require_texts
 
@@ -58,7 +60,7 @@ def retrieve(
     Raises:
         OSError: If the run has no finished model.
         DataError: If manifest, reports, truth or volumes cannot be used.
-        ValueError: If the split has no volume.
+        ValueError: If the split has no volume, or the run's folder cannot be written to.
     """
     folder = RunFolder(Path(run))
     if not folder.model.exists():
@@ -66,10 +68,10 @@ def retrieve(
             f"{folder.path} has no finished model; run 'selip pretrain' there, with --resume if it "
             "was stopped"
         )
+    require_writable(folder.path)
     model, config = load_model(folder.model)
-    rows = read_manifest(manifest).select(split, config.data.sequences)
-    if not len(rows):
-        raise ValueError(f"{manifest} has no {split} rows of the sequences the model was made for")
+    rows = read_rows(manifest, config.data).select(split, config.data.sequences)
+    require_rows(rows, split, config.data)
     require_texts(rows, config.data.text)
     truth = _read_truth(rows)
 
