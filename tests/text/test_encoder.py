@@ -104,6 +104,11 @@ def test_refuses_a_folder_without_safetensors(tiny_bert, tmp_path):
         TextEncoder(folder)
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(OSError, match=r"no text encoder can be loaded from '.*nowhere': expected"):
+        TextEncoder(tmp_path / "nowhere")
+
+
 def test_unknown_share_counts_words_not_special_tokens(encoder):
     assert encoder.unknown_token_share(["left lobe", "left ventricle"]) == 0.25
     assert encoder.unknown_token_share([""]) == 0.0

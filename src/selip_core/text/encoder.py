@@ -135,10 +135,16 @@ def _load(name: str) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
 
     offline = Path(name).is_dir()
-    tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=offline)
-    backbone = AutoModel.from_pretrained(
-        name, local_files_only=offline, use_safetensors=True, dtype=torch.float32
-    )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=offline)
+        backbone = AutoModel.from_pretrained(
+            name, local_files_only=offline, use_safetensors=True, dtype=torch.float32
+        )
+    except OSError as error:
+        raise OSError(
+            f"no text encoder can be loaded from {name!r}: expected a folder with config.json, a "
+            "tokenizer and model.safetensors, or a model of the Hugging Face hub in reach"
+        ) from error
     # BERT's own pooler is not used here, and a parameter without gradient stalls DDP.
     if getattr(backbone, "pooler", None) is not None:
         backbone.pooler = None
