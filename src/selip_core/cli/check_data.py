@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,10 +16,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="tell everything that is wrong or odd with a manifest, its reports and its volumes",
         description="Tell everything that is wrong or odd with a data set. "
         "Exit code: 0 if it can be used, 1 if there are errors.",
+        epilog="example: selip check-data data/manifest.jsonl",
     )
     parser.add_argument("manifest", metavar="MANIFEST", help="manifest.jsonl of the data set")
     parser.add_argument(
-        "--reports", metavar="FILE", help="default: reports.jsonl beside the manifest"
+        "--reports",
+        metavar="FILE",
+        help="its reports (default: reports.jsonl beside the manifest)",
     )
     parser.add_argument(
         "--allow-sequence",
@@ -27,18 +31,25 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="NAME",
         help="a sequence to accept besides the known ones; may be repeated",
     )
-    parser.add_argument("--json", metavar="FILE", help="write all issues there; - prints only them")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write all issues there; - prints them in place of the table"
+    )
     parser.add_argument(
         "--show-values", action="store_true", help="show ids and paths, which can name patients"
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="reading threads")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="threads that read (default: as many as cores)"
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, print, and return the exit code."""
     from selip_core.data import KNOWN_SEQUENCES, check_manifest
+    from selip_core.folders import require_writable
 
+    if arguments.json not in (None, "-"):
+        require_writable(Path(arguments.json).parent)
     result = check_manifest(
         arguments.manifest,
         reports=arguments.reports,

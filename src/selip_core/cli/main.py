@@ -55,5 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except (ValueError, OSError, ImportError) as error:
         logging.getLogger(__name__).info("the error came from here", exc_info=error)
-        print(f"selip: error: {error}", file=sys.stderr)
+        print(f"selip: error: {_message(error)}", file=sys.stderr)
         return BAD_INPUT
+
+
+def _message(error: Exception) -> str:
+    """A file that cannot be opened, without Python's error number; else what the error says."""
+    if isinstance(error, OSError) and error.filename is not None and error.filename2 is None:
+        return f"{error.filename}: {error.strerror}; is the path right?"
+    return str(error)

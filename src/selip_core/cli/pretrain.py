@@ -12,14 +12,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Train an image and a text encoder on the training rows of a manifest. The run "
         "folder gets config.json, history.jsonl (a row an epoch), checkpoint/ and at the end "
         "model/. Ctrl-C writes a checkpoint; the same command with --resume goes on.",
-        epilog="example: selip pretrain --manifest data/manifest.jsonl --config clip.toml "
-        "--out runs/clip",
+        epilog="example: selip pretrain --manifest data/manifest.jsonl --out runs/first",
     )
-    parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="the data set")
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="settings, .toml or .json (default: defaults)"
+        "--manifest", type=Path, required=True, metavar="FILE", help="manifest.jsonl of the data"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings, .toml or .json; those it leaves out, or all without it, keep their default",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint of the run"
     )
@@ -32,9 +36,23 @@ def run(arguments: argparse.Namespace) -> int:
     from selip_core.recipes import PretrainConfig, pretrain, read_config
 
     config = read_config(arguments.config) if arguments.config else PretrainConfig()
-    model = pretrain(
-        arguments.manifest, config, arguments.out, resume=arguments.resume, cache=arguments.cache
-    )
+    try:
+        model = pretrain(
+            arguments.manifest,
+            config,
+            arguments.out,
+            resume=arguments.resume,
+            cache=arguments.cache,
+        )
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(str(interrupt) or _how_to_go_on(arguments.out)) from None
     print(f"the model: {model}")
     print(f"next: selip retrieve --manifest {arguments.manifest} --run {arguments.out}")
     return 0
+
+
+def _how_to_go_on(out: Path) -> str:
+    """What to say of an interruption before training, or of a second one within a step."""
+    started = (out / "config.json").exists()
+    how = "the same command and --resume" if started else "the same command"
+    return f"stopped; what is in {out} is complete: go on with {how}"

@@ -10,14 +10,21 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "retrieve",
         help="measure how well a trained model finds the report of a volume, and the reverse",
         description="Measure retrieval within each sequence, both ways, on galleries with one "
-        "entry per distinct report; normal reports are shown apart. Beside every figure: a 95 % "
+        "entry per distinct report; normal reports are shown apart. Beside every figure: a 95% "
         "bootstrap interval by study, the chance level, the size of the gallery. Writes "
         "retrieval.json into the run's folder.",
-        epilog="example: selip retrieve --manifest data/manifest.jsonl --run runs/clip",
+        epilog="example: selip retrieve --manifest data/manifest.jsonl --run runs/first",
     )
-    parser.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="the data set")
     parser.add_argument(
-        "--run", dest="run_folder", type=Path, required=True, metavar="DIR", help="the run's folder"
+        "--manifest", type=Path, required=True, metavar="FILE", help="manifest.jsonl of the data"
+    )
+    parser.add_argument(
+        "--run",
+        dest="run_folder",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of a run of selip pretrain",
     )
     parser.add_argument(
         "--split",

@@ -1,7 +1,6 @@
 """``selip simulate``: make a data set of simulated head-MRI studies."""
 
 import argparse
-import sys
 from pathlib import Path
 
 
@@ -15,28 +14,44 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             "with findings, reports in English and Chinese, and the truth behind them. "
             "The same command goes on after an interruption."
         ),
+        epilog="example: selip simulate --out data --studies 600",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder to make or to go on with")
-    parser.add_argument("--studies", type=int, required=True, help="number of studies")
-    parser.add_argument("--seed", type=int, default=0, help="start of all chance (default: 0)")
     parser.add_argument(
-        "--spacing", type=float, default=4.0, metavar="MM", help="voxel size (default: 4)"
+        "--out", type=Path, required=True, metavar="DIR", help="folder to make or to go on with"
     )
-    parser.add_argument("--workers", type=int, help="processes (default: as many as cores)")
+    parser.add_argument("--studies", type=int, required=True, metavar="N", help="number of studies")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="start of all chance (default: 0)"
+    )
+    parser.add_argument(
+        "--spacing",
+        type=float,
+        default=4.0,
+        metavar="MM",
+        help="edge of a voxel, 1 to 10 (default: 4)",
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes (default: as many as cores)"
+    )
     parser.add_argument(
         "--sequences",
         nargs="+",
         default=["T1", "T2", "FLAIR", "DWI", "ADC"],
-        metavar="SEQUENCE",
+        metavar="NAME",
         help="some of T1, T2, FLAIR, DWI, ADC (default: all)",
     )
     parser.add_argument(
-        "--normal-share", type=float, default=0.4, help="share without lesions (default: 0.4)"
+        "--normal-share",
+        type=float,
+        default=0.4,
+        metavar="SHARE",
+        help="share of studies without lesions, 0 to 1 (default: 0.4)",
     )
     parser.add_argument(
         "--tail",
         type=float,
         default=1.0,
+        metavar="POWER",
         help="power of the frequencies of findings; 0 makes all equally frequent (default: 1)",
     )
     parser.set_defaults(run=run)
@@ -58,10 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
             tail=arguments.tail,
         )
     except KeyboardInterrupt:
-        print(
-            f"\nstopped; the studies in {arguments.out} are complete, and the same command goes on",
-            file=sys.stderr,
-        )
-        raise
+        raise KeyboardInterrupt(
+            f"stopped; the studies in {arguments.out} are complete, and the same command goes on"
+        ) from None
     print(f"{arguments.studies} simulated studies: {manifest}")
     return 0
