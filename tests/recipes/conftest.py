@@ -11,18 +11,29 @@ SITES = ("frontal lobe", "pons", "thalamus")
 
 
 @pytest.fixture(scope="session")
-def text_encoder(tmp_path_factory):
-    """A random BERT of two narrow layers, in a folder with its tokenizer."""
+def make_text_encoder(tmp_path_factory):
+    """Make a random BERT of two narrow layers that knows these words; return its folder."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    folder = tmp_path_factory.mktemp("bert")
-    vocabulary = folder / "vocab.txt"
-    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, "."]))
-    BertTokenizerFast(str(vocabulary), model_max_length=32).save_pretrained(folder)
-    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    size = {"intermediate_size": 32, "max_position_embeddings": 32, "vocab_size": len(WORDS) + 6}
-    BertModel(BertConfig(**shape, **size)).save_pretrained(folder)
-    return str(folder)
+    def make(words):
+        folder = tmp_path_factory.mktemp("bert")
+        vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+        (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+        tokenizer = BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=32)
+        tokenizer.save_pretrained(folder)
+        shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+        size = {"intermediate_size": 32, "max_position_embeddings": 32}
+        config = BertConfig(**shape, **size, vocab_size=len(vocabulary))
+        BertModel(config).save_pretrained(folder)
+        return str(folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def text_encoder(make_text_encoder):
+    """A text encoder that knows the words of the manifest below."""
+    return make_text_encoder([*WORDS, "."])
 
 
 @pytest.fixture(scope="session")
