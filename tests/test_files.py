@@ -1,6 +1,6 @@
 import pytest
 
-from selip_core.files import atomic_path
+from selip_core.files import atomic_folder, atomic_path
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -37,3 +37,32 @@ def test_block_that_writes_nothing_is_an_error(tmp_path):
 def test_missing_folder_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "none" / "a") as temporary:
         temporary.write_text("x")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_interrupted_folder_leaves_nothing(tmp_path, error):
+    def write_half():
+        with atomic_folder(tmp_path / "model") as temporary:
+            (temporary / "weights").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_is_absent_until_the_block_ends(tmp_path):
+    target = tmp_path / "run" / "model"
+    with atomic_folder(target) as temporary:
+        (temporary / "text").mkdir()
+        (temporary / "text" / "a").write_text("whole")
+        assert not target.exists()
+    assert (target / "text" / "a").read_text() == "whole"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_folder_that_is_there_is_not_replaced(tmp_path):
+    (tmp_path / "old").write_text("old")
+    with pytest.raises(OSError, match=tmp_path.name), atomic_folder(tmp_path) as temporary:
+        (temporary / "new").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]

@@ -4,7 +4,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from selip_core.recipes.checkpoint import load_checkpoint, save_checkpoint
+from selip_core.recipes.checkpoint import (
+    load_checkpoint,
+    restore_tensors,
+    save_checkpoint,
+    state_tensors,
+)
 
 
 class Killed(BaseException):
@@ -57,3 +62,23 @@ def test_what_is_written_is_safetensors_and_json(tmp_path):
     folder = save(tmp_path, 1)
     assert {path.suffix for path in folder.iterdir()} == {".safetensors", ".json"}
     assert json.loads(Path(folder / "scalars.json").read_text()) == {"step": 1}
+
+
+def test_another_number_of_gpus_is_told(monkeypatch, caplog):
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(model.parameters())
+    tensors = state_tensors(model, optimizer)
+    restored = []
+    monkeypatch.setattr(
+        "torch.cuda.set_rng_state", lambda state, index: restored.append((index, state))
+    )
+
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    restore_tensors(model, optimizer, tensors)
+    assert restored == []
+    assert "written with 0 GPUs and is resumed with 1" in caplog.text
+
+    caplog.clear()
+    restore_tensors(model, optimizer, tensors | {"random.cuda.0": torch.ones(3)})
+    assert [index for index, _ in restored] == [0]
+    assert caplog.text == ""

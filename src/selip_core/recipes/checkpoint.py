@@ -1,19 +1,27 @@
-"""Checkpoints that a kill at any moment cannot spoil: safetensors and JSON, one rename.
+"""Checkpoints: all that training carries from step to step, safe from a kill at any moment.
 
-A checkpoint is written under another name, flushed, and renamed at once to ``step-00000120``; only
-then is the one before it removed. Whoever reads takes the highest step: one is always complete.
+Named tensors in safetensors, the rest in JSON. A checkpoint is written under another name, flushed,
+and renamed at once to ``step-00000120``; only then is the one before it removed. Whoever reads
+takes the highest step: one is always complete.
 """
 
 import json
-import os
+import logging
+import random
 import shutil
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from selip_core.files import atomic_folder
 
 _TENSORS = "tensors.safetensors"
 _SCALARS = "scalars.json"
+_logger = logging.getLogger(__name__)
 
 
 def save_checkpoint(
@@ -39,17 +47,10 @@ def save_checkpoint(
 
     target = folder / f"step-{step:08d}"
     if not target.exists():
-        partial = folder / f".partial-{os.getpid()}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, partial / _TENSORS)
-        (partial / _SCALARS).write_text(json.dumps(scalars), encoding="utf-8")
-        for path in (partial / _TENSORS, partial / _SCALARS):
-            _flush(path)
-        partial.rename(target)
-        if os.name == "posix":  # the new name must be on the disk before older ones are removed
-            _flush(folder)
+        with atomic_folder(target) as partial:
+            save_file(contiguous, partial / _TENSORS)
+            (partial / _SCALARS).write_text(json.dumps(scalars), encoding="utf-8")
     for other in folder.iterdir():
         if other != target:
             shutil.rmtree(other, ignore_errors=True)
@@ -67,9 +68,81 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     return load_file(complete[-1] / _TENSORS), scalars
 
 
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def state_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Weights and buffers, AdamW's moments, and the states of torch's generators.
+
+    Parameters without gradient are left out: a frozen backbone is read from where it came.
+    """
+    frozen = _frozen_names(model)
+    tensors = {
+        f"model.{name}": tensor for name, tensor in model.state_dict().items() if name not in frozen
+    }
+    for place, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{place}.{name}": tensor for name, tensor in moments.items()}
+    tensors["random.cpu"] = torch.get_rng_state()
+    for index in range(torch.cuda.device_count()):
+        tensors[f"random.cuda.{index}"] = torch.cuda.get_rng_state(index)
+    return tensors
+
+
+def restore_tensors(model: nn.Module, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what ``state_tensors`` took; of the states of GPUs, those of GPUs that are here.
+
+    Raises:
+        ValueError: If the weights are not those of this model.
+    """
+    result = model.load_state_dict(_under("model.", tensors), strict=False)
+    if result.unexpected_keys or set(result.missing_keys) != _frozen_names(model):
+        raise ValueError(
+            "the checkpoint does not fit the model: "
+            f"{len(result.unexpected_keys)} of its tensors have no place there; "
+            "was it written by another version?"
+        )
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _under("optimizer.", tensors).items():
+        place, _, key = name.partition(".")
+        moments.setdefault(int(place), {})[key] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    torch.set_rng_state(tensors["random.cpu"])
+    gpus, written = torch.cuda.device_count(), len(_under("random.cuda.", tensors))
+    for index in range(min(gpus, written)):
+        torch.cuda.set_rng_state(tensors[f"random.cuda.{index}"], index)
+    if gpus != written:
+        _logger.warning(
+            "the checkpoint was written with %d GPUs and is resumed with %d: results may differ "
+            "from those of a run that was never stopped",
+            written,
+            gpus,
+        )
+
+
+def random_scalars() -> dict[str, Any]:
+    """The states of Python's and NumPy's global generators, as JSON can hold them."""
+    version, internal, gaussian = random.getstate()
+    kind, keys, position, has_gaussian, cached = np.random.get_state()  # noqa: NPY002
+    return {
+        "python": [version, list(internal), gaussian],
+        "numpy": [kind, np.asarray(keys).tolist(), position, has_gaussian, cached],
+    }
+
+
+def restore_random_scalars(scalars: dict[str, Any]) -> None:
+    """Put back what ``random_scalars`` took."""
+    version, internal, gaussian = scalars["python"]
+    random.setstate((version, tuple(internal), gaussian))
+    kind, keys, position, has_gaussian, cached = scalars["numpy"]
+    state = (kind, np.array(keys, dtype=np.uint32), position, has_gaussian, cached)
+    np.random.set_state(state)  # noqa: NPY002
+
+
+def _frozen_names(model: nn.Module) -> set[str]:
+    return {name for name, value in model.named_parameters() if not value.requires_grad}
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

@@ -8,16 +8,16 @@ from torch import Tensor
 
 from selip_core.dual_encoder import DualEncoder
 from selip_core.losses import SimilarityCLIPLoss
-from selip_core.recipes.config import PretrainConfig
-from selip_core.recipes.corpus import TrainingBatch
-from selip_core.recipes.objective import Target
-from selip_core.recipes.schedule import learning_rate_factor, parameter_groups
-from selip_core.recipes.state import (
+from selip_core.recipes.checkpoint import (
     random_scalars,
     restore_random_scalars,
     restore_tensors,
     state_tensors,
 )
+from selip_core.recipes.config import PretrainConfig
+from selip_core.recipes.corpus import TrainingBatch
+from selip_core.recipes.objective import Target
+from selip_core.recipes.schedule import learning_rate_factor, parameter_groups
 from selip_core.recipes.texts import TextFeatures
 
 if TYPE_CHECKING:
