@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from selip_core.recipes import load_model, pretrain
 from selip_core.recipes.run_folder import RunFolder
-from selip_core.recipes.trainer import Trainer
+from selip_core.recipes.training import Trainer
 
 
 def weights(run):

@@ -11,13 +11,12 @@ from selip_core.data import Manifest, Preprocessing, VolumeDataset
 from selip_core.folders import require_writable
 from selip_core.recipes.config import DataConfig, PretrainConfig
 from selip_core.recipes.corpus import TrainingCorpus
-from selip_core.recipes.loop import TrainingLoop
 from selip_core.recipes.model import build_model, save_model
 from selip_core.recipes.objective import fit_target
 from selip_core.recipes.rows import read_rows, require_rows
 from selip_core.recipes.run_folder import RunFolder, data_digest
 from selip_core.recipes.texts import TextFeatures, manifest_texts, require_texts
-from selip_core.recipes.trainer import Trainer
+from selip_core.recipes.training import Trainer, TrainingLoop
 from selip_core.recipes.validation import Validator
 from selip_core.text import TextEncoder
 
