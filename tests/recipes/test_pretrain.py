@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from selip_core.recipes import load_model, pretrain
 from selip_core.recipes.run_folder import RunFolder
 from selip_core.recipes.training import Trainer
+from selip_core.recipes.validation import Validator
 
 
 def weights(run):
@@ -90,6 +91,25 @@ def test_an_interrupt_in_the_last_step_still_validates(
     (row,) = map(json.loads, (tmp_path / "history.jsonl").open())
     assert row["step"] == 2
     assert "validation" in row
+
+
+def test_an_interrupt_while_validating_stops_after_it(manifest, make_config, tmp_path, monkeypatch):
+    validate = Validator.__call__
+
+    def interrupt_then_validate(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        return validate(self)
+
+    config = make_config(epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Validator, "__call__", interrupt_then_validate)
+        with pytest.raises(KeyboardInterrupt, match=r"stopped after step 3 of 3.*--resume"):
+            pretrain(manifest, config, tmp_path, progress=False)
+    assert not (tmp_path / "model").exists()
+    (row,) = map(json.loads, (tmp_path / "history.jsonl").open())
+    assert "validation" in row
+    monkeypatch.setattr(Validator, "__call__", None)  # is not measured again
+    assert pretrain(manifest, config, tmp_path, resume=True, progress=False).exists()
 
 
 def test_resuming_a_finished_run_changes_nothing(manifest, make_config, tmp_path):

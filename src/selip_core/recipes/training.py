@@ -89,6 +89,8 @@ class TrainingLoop:
             while not self._is_finished():
                 self._run_epoch(bar, interrupted)
                 self._finish_epoch(bar)
+                if interrupted():
+                    raise self._stopped()
 
     def _is_finished(self) -> bool:
         # At its last step an epoch may still lack its validation: then it counts batches.
@@ -112,10 +114,13 @@ class TrainingLoop:
             before = now
             if interrupted():
                 self._save()
-                raise KeyboardInterrupt(
-                    f"stopped after step {position.step} of {self.trainer.steps}; a checkpoint "
-                    "is written: go on with the same command and --resume"
-                )
+                raise self._stopped()
+
+    def _stopped(self) -> KeyboardInterrupt:
+        return KeyboardInterrupt(
+            f"stopped after step {self.trainer.position.step} of {self.trainer.steps}; "
+            "a checkpoint is written: go on with the same command and --resume"
+        )
 
     def _finish_epoch(self, bar: "tqdm[Any]") -> None:
         position = self.trainer.position
