@@ -88,13 +88,7 @@ class SemanticSimilarity(Similarity):
     ) -> LowRank:
         """Return the similarity of some fitted reports as an operator of low rank.
 
-        Args:
-            rows: Ids of the rows; ``None``: all fitted reports, in their order.
-            columns: Ids of the columns; ``None``: those of the rows.
-            dtype: float32 or float64.
-
-        Raises:
-            ValueError: If an id was not fitted, or nothing was.
+        See :meth:`Similarity.batch` for the arguments and errors.
         """
         if self._index is None or self._factor is None:
             raise ValueError("this similarity is not fitted; call fit(reports) first")

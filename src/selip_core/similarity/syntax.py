@@ -149,13 +149,7 @@ class SyntaxSimilarity(Similarity):
         many as the reports; otherwise, below 8192 reports, it is a table. Every other similarity
         is factored through the distinct contents of reports.
 
-        Args:
-            rows: Ids of the rows; ``None``: all fitted reports, in their order.
-            columns: Ids of the columns; ``None``: those of the rows.
-            dtype: float32 or float64.
-
-        Raises:
-            ValueError: If an id was not fitted, or nothing was.
+        See :meth:`Similarity.batch` for the arguments and errors.
         """
         if self._fitted is None:
             raise ValueError("this similarity is not fitted; call fit(reports) first")

@@ -33,8 +33,8 @@ class FindingKernel(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def leaves(self) -> tuple["FieldKernel", ...]:
-        """The field kernels it is built from, without repeats."""
+    def parts(self) -> "tuple[FindingKernel, ...]":
+        """The kernels it is made of."""
 
     @property
     @abc.abstractmethod
@@ -46,6 +46,11 @@ class FindingKernel(abc.ABC):
         self, values: Callable[["FieldKernel"], Float[Tensor, "*pairs"]]
     ) -> Float[Tensor, "*pairs"]:
         """Return the kernel of some pairs, given the values of its leaves for these pairs."""
+
+    @property
+    def leaves(self) -> tuple["FieldKernel", ...]:
+        """The field kernels it is built from, without repeats."""
+        return tuple(dict.fromkeys(leaf for part in self.parts for leaf in part.leaves))
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -95,6 +100,11 @@ class FieldKernel(FindingKernel):
         return similarity
 
     @property
+    def parts(self) -> tuple[FindingKernel, ...]:
+        """None: it reads a field."""
+        return ()
+
+    @property
     def leaves(self) -> tuple["FieldKernel", ...]:
         """Itself."""
         return (self,)
@@ -118,9 +128,9 @@ class Sum(FindingKernel):
     right: FindingKernel
 
     @property
-    def leaves(self) -> tuple[FieldKernel, ...]:
-        """The leaves of both."""
-        return tuple(dict.fromkeys(self.left.leaves + self.right.leaves))
+    def parts(self) -> tuple[FindingKernel, ...]:
+        """Both."""
+        return (self.left, self.right)
 
     @property
     def largest(self) -> float:
@@ -141,9 +151,9 @@ class Product(FindingKernel):
     right: FindingKernel
 
     @property
-    def leaves(self) -> tuple[FieldKernel, ...]:
-        """The leaves of both."""
-        return tuple(dict.fromkeys(self.left.leaves + self.right.leaves))
+    def parts(self) -> tuple[FindingKernel, ...]:
+        """Both."""
+        return (self.left, self.right)
 
     @property
     def largest(self) -> float:
@@ -168,9 +178,9 @@ class Scaled(FindingKernel):
             raise ValueError(f"a kernel's weight must be finite and not negative, got {self.scale}")
 
     @property
-    def leaves(self) -> tuple[FieldKernel, ...]:
-        """The leaves of the scaled kernel."""
-        return self.kernel.leaves
+    def parts(self) -> tuple[FindingKernel, ...]:
+        """The base."""
+        return (self.kernel,)
 
     @property
     def largest(self) -> float:
@@ -195,9 +205,9 @@ class Power(FindingKernel):
             raise ValueError(f"gamma must be finite and positive, got {self.gamma}")
 
     @property
-    def leaves(self) -> tuple[FieldKernel, ...]:
-        """The leaves of the base."""
-        return self.kernel.leaves
+    def parts(self) -> tuple[FindingKernel, ...]:
+        """The base."""
+        return (self.kernel,)
 
     @property
     def largest(self) -> float:
