@@ -129,7 +129,8 @@ class PretrainConfig(_Section):
         epochs: Passes over the training volumes.
         steps: Steps in all, in place of ``epochs``; None takes ``epochs``.
         seed: Seed of weights, batches and flips.
-        mixed_precision: ``"auto"`` is bfloat16 on a GPU that has it, else float32.
+        mixed_precision: ``"bf16"``, ``"fp16"`` (a GPU, scaled gradients), ``"no"``: float32.
+            ``"auto"`` is bfloat16 on a GPU that has it, float16 on an older one, else float32.
         validate_every: Epochs between two validations; the last epoch is always validated.
         data: What is read.
         image_encoder: The image encoder.
@@ -146,7 +147,7 @@ class PretrainConfig(_Section):
     epochs: int = Field(default=25, ge=1)
     steps: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
-    mixed_precision: Literal["auto", "bf16", "no"] = "auto"
+    mixed_precision: Literal["auto", "bf16", "fp16", "no"] = "auto"
     validate_every: int = Field(default=1, ge=1)
     data: DataConfig = DataConfig()
     image_encoder: ImageEncoderConfig = ImageEncoderConfig()

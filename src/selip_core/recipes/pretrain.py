@@ -98,14 +98,11 @@ def make_accelerator(config: PretrainConfig) -> "Accelerator":
 
     Raises:
         ValueError: If several processes were launched: batches, text features and checkpoints here
-            are those of one.
+            are those of one; or if float16 is asked for and there is no GPU.
         ImportError: If accelerate is not installed.
     """
     accelerate = require("accelerate", "train")
-    precision = config.mixed_precision
-    if precision == "auto":
-        has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        precision = "bf16" if has_bf16 else "no"
+    precision = _precision(config.mixed_precision)
     accelerator: Accelerator = accelerate.Accelerator(mixed_precision=precision)
     if accelerator.num_processes > 1:
         raise ValueError(
@@ -113,6 +110,17 @@ def make_accelerator(config: PretrainConfig) -> "Accelerator":
             "start it without a launcher"
         )
     return accelerator
+
+
+def _precision(asked: str) -> str:
+    has_gpu = torch.cuda.is_available()
+    if asked == "fp16" and not has_gpu:
+        raise ValueError("mixed_precision 'fp16' needs a GPU and found none; set 'no' or 'auto'")
+    if asked != "auto":
+        return asked
+    if not has_gpu:
+        return "no"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
 def make_dataset(manifest: Manifest, config: DataConfig, cache: Cache = None) -> VolumeDataset:

@@ -197,10 +197,14 @@ class Trainer:
             similarity_weight=config.objective.similarity_weight,
             clamp_eps=config.objective.clamp_eps,
         )
-        self._optimizer = torch.optim.AdamW(parameter_groups(model, config.optimizer))
+        self._optimizer = accelerator.prepare_optimizer(
+            torch.optim.AdamW(parameter_groups(model, config.optimizer))
+        )
 
     def step(self, batch: TrainingBatch) -> float:
         """Take one step and return its loss.
+
+        In float16 a step whose gradients overflow changes no weight, and lowers the gradient scale.
 
         Raises:
             ValueError: If the loss is not finite; the weights are then as before the step.
@@ -234,12 +238,16 @@ class Trainer:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and scalars from which ``restore`` goes on to the same bits."""
         scalars = {"position": asdict(self.position), "random": random_scalars()}
+        if self._accelerator.scaler is not None:  # of float16
+            scalars["scaler"] = self._accelerator.scaler.state_dict()
         return state_tensors(self.model, self._optimizer), scalars
 
     def restore(self, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
         """Put back what ``state`` gave."""
         restore_tensors(self.model, self._optimizer, tensors)
         restore_random_scalars(scalars["random"])
+        if self._accelerator.scaler is not None and "scaler" in scalars:
+            self._accelerator.scaler.load_state_dict(scalars["scaler"])
         self.position = Position(**scalars["position"])
 
     def _forward(self, batch: TrainingBatch) -> Tensor:
