@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selip_core.files import atomic_path
-from selip_core.report.environment import describe_environment
+from selip_core.recipes.environment import describe_environment
 
 RESULTS = Path(__file__).parent / "results"
 

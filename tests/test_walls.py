@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "data": {"findings"},
     "simulation": {"findings", "data"},
     "evaluation": {"findings"},
-    "report": {"findings", "data", "evaluation", "similarity"},
+    "report": set(),
     "recipes": {
         "data",
         "dual_encoder",
@@ -32,7 +32,7 @@ MAY_IMPORT = {
         "simulation",
         "text",
     },
-    "cli": {"data", "evaluation", "findings", "recipes", "simulation"},
+    "cli": {"data", "evaluation", "findings", "recipes", "report", "simulation"},
 }
 
 

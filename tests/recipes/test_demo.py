@@ -38,6 +38,7 @@ def test_from_nothing_to_the_page_and_again(tiny, tmp_path, capsys):
     results = json.loads((out / "results.json").read_text())
     assert results["simulated"] is True
     assert results["seed"] == 0
+    assert {"value", "low", "high"} == results["differences"]["image_to_text"]["R@1"].keys()
     histories = [arm["history"] for arm in results["arms"].values()]
     assert [len(history) for history in histories] == [2, 2]
     assert histories[0][-1]["step"] == histories[1][-1]["step"]

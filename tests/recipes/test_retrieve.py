@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 
@@ -6,11 +7,14 @@ import torch
 
 from selip_core.cli import main
 from selip_core.data import read_manifest
-from selip_core.recipes import load_model, retrieval_table, retrieve
+from selip_core.evaluation import read_truth
+from selip_core.recipes import compare, load_model, retrieve
 from selip_core.recipes.galleries import sequence_galleries
 from selip_core.recipes.ranking import rank
+from selip_core.recipes.retrieval_comparison import abnormal_queries, write_queries
 from selip_core.recipes.retrieval_summary import nearest_reports, summarise
 from selip_core.recipes.texts import TextFeatures
+from selip_core.report import retrieval_table
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +87,14 @@ def test_a_blind_model_gets_nothing(manifest):
 
 
 def test_a_run_is_measured(manifest, run, capsys):
-    assert main(["retrieve", "--manifest", str(manifest), "--run", str(run)]) == 0
+    arguments = ["retrieve", "--manifest", str(manifest), "--run", str(run), "--examples", "2"]
+    assert main(arguments) == 0
     table = capsys.readouterr().out
     result = json.loads((run / "retrieval.json").read_text())
-    assert retrieval_table(result) in table
-    assert re.search(r"^T2 +abnormal volume -> report +R@1 .* 0\.\d+ - [01]\.\d+", table, re.M)
+    assert retrieval_table({"value (95 % interval)": result}) in table
+    assert re.search(r"^T2, abnormal volume -> report, \d queries, gallery of \d$", table, re.M)
+    assert re.search(r"^R@1 +[01]\.\d+ \(0\.\d+ - [01]\.\d+\) +0\.\d+$", table, re.M)
+    assert len(result["examples"]) == 2
     assert result["split"] == "test"
     assert result["sequences"].keys() == {"T2", "DWI"}
     forward = result["pooled"]["abnormal"]["image_to_text"]
@@ -95,6 +102,67 @@ def test_a_run_is_measured(manifest, run, capsys):
     for figure in (forward["R@1"], forward["nDCG@10"]):
         assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
     assert "lobe" not in json.dumps(result)
+    assert result["sequences"]["T2"]["abnormal"]["image_to_text"]["kind@1"]["chance"] == 1
+    # The truth has no lesion that DWI shows, though reports speak of some.
+    assert "kind@1" not in result["sequences"]["DWI"]["abnormal"]["image_to_text"]
+
+
+def measured_run(folder, manifest, rankings):
+    folder.mkdir()
+    write_queries(folder / "retrieval_queries.jsonl", abnormal_queries(rankings, manifest))
+    return folder
+
+
+def test_two_runs_are_compared_query_by_query(manifest, tmp_path):
+    rows = read_manifest(manifest)
+    truth = read_truth(manifest.with_name("truth.jsonl"))
+    galleries = sequence_galleries(rows)
+    perfect, blind = perfect_features(rows), torch.ones(len(rows), 1)
+    good, bad = (
+        measured_run(
+            tmp_path / name,
+            rows,
+            [rank(gallery, rows, features, features, truth) for gallery in galleries],
+        )
+        for name, features in (("good", perfect), ("bad", blind))
+    )
+    gains = compare(good, bad)
+    assert gains["image_to_text"]["R@1"] == {"value": 1, "low": 1, "high": 1}
+    gain, back = gains["text_to_image"]["nDCG@10"], compare(bad, good)["text_to_image"]["nDCG@10"]
+    assert 0 < gain["low"] < gain["value"] < gain["high"]
+    assert back["value"] == -gain["value"]
+    assert compare(good, good)["image_to_text"]["R@5"] == {"value": 0, "low": 0, "high": 0}
+
+
+def test_runs_on_different_queries_are_not_compared(manifest, tmp_path):
+    rows = read_manifest(manifest)
+    features = perfect_features(rows)
+    rankings = [rank(each, rows, features, features, None) for each in sequence_galleries(rows)]
+    all, some = (
+        measured_run(tmp_path / name, rows, part)
+        for name, part in (("all", rankings), ("some", rankings[:1]))
+    )
+    with pytest.raises(ValueError, match="different queries; run 'selip retrieve' on both"):
+        compare(all, some)
+    with pytest.raises(FileNotFoundError):
+        compare(all, tmp_path)
+
+
+def test_negative_examples_are_refused(manifest, run):
+    with pytest.raises(ValueError, match="examples must be at least 0, got -1"):
+        retrieve(manifest, run, examples=-1)
+
+
+def test_intervals_resample_patients_not_studies(manifest):
+    rows = read_manifest(manifest)
+    one = tuple(row.model_copy(update={"patient": "p"}) for row in rows.rows)
+    one_patient = dataclasses.replace(rows, rows=one)
+    gallery = sequence_galleries(rows)[0]
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(len(rows), 8, generator=generator)
+    ranking = rank(gallery, one_patient, features, features.flip(0), None)
+    figure = summarise([ranking])["abnormal"]["image_to_text"]["R@2"]
+    assert figure["low"] == figure["value"] == figure["high"]
 
 
 def test_a_loaded_model_gives_the_features_of_its_parts(run, manifest):

@@ -22,7 +22,7 @@ def figure(value):
 
 
 def direction(value):
-    measures = ("R@1", "R@5", "R@10", "nDCG@10")
+    measures = ("R@1", "R@5", "R@10", "nDCG@10", "kind@1")
     return {"queries": 37, "gallery": 8.5, **{name: figure(value) for name in measures}}
 
 
@@ -53,6 +53,13 @@ def page():
         epochs=3,
         seed=5,
         arms=[arm("Plain CLIP", "clip", 0.25), arm("With similarity", "similarity", 0.375)],
+        differences={
+            direction: {
+                name: {"value": value, "low": value - 0.125, "high": value + 0.125}
+                for name in ("R@1", "nDCG@10", "kind@1")
+            }
+            for direction, value in (("image_to_text", 0.125), ("text_to_image", -0.25))
+        },
         samples=[
             SampleStudy(
                 title="sim-00007",

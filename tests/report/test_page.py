@@ -95,6 +95,20 @@ def test_figures_stand_with_interval_chance_and_gallery(html):
     assert "AUC 0.25" in text
 
 
+def test_the_difference_stands_first_with_an_interval_of_its_own(html):
+    text = " ".join(Outline(html).text.split())
+    assert "With similarity, less plain CLIP" in text
+    assert "R@1 +0.12 0.00 to +0.25 −0.25 −0.38 to −0.12" in text
+    assert text.index("less plain CLIP") < text.index("The figures")
+
+
+def test_says_what_judges_each_figure(html):
+    text = " ".join(Outline(html).text.split())
+    for measure in ("R@kThe share", "nDCG@10Grades", "kind@1The share"):
+        assert measure in text
+    assert "No target reads the kind" in text
+
+
 def test_the_true_report_is_marked_and_its_absence_told(html):
     text = " ".join(Outline(html).text.split())
     assert "0.83 ✓ the true report: A dark lesion in the insula." in text

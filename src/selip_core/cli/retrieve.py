@@ -11,7 +11,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="measure how well a trained model finds the report of a volume, and the reverse",
         description="Measure retrieval within each sequence, both ways, on galleries with one "
         "entry per distinct report; normal reports are shown apart. Beside every figure: a 95% "
-        "bootstrap interval by study, the chance level, the size of the gallery. Writes "
+        "bootstrap interval by patient, the chance level, the size of the gallery. Writes "
         "retrieval.json into the run's folder.",
         epilog="example: selip retrieve --manifest data/manifest.jsonl --run runs/first",
     )
@@ -32,17 +32,29 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default="test",
         help="the rows to measure on (default: test)",
     )
+    parser.add_argument(
+        "--examples",
+        type=int,
+        default=6,
+        metavar="N",
+        help="volumes whose ten nearest reports retrieval.json lists (default: 6)",
+    )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep preprocessed volumes there")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, and print the table."""
-    from selip_core.recipes import retrieval_table, retrieve
+    from selip_core.recipes import retrieve
+    from selip_core.report import retrieval_table
 
     result = retrieve(
-        arguments.manifest, arguments.run_folder, split=arguments.split, cache=arguments.cache
+        arguments.manifest,
+        arguments.run_folder,
+        split=arguments.split,
+        examples=arguments.examples,
+        cache=arguments.cache,
     )
-    print(retrieval_table(result))
+    print(retrieval_table({"value (95 % interval)": result}))
     print(f"written: {arguments.run_folder / 'retrieval.json'}")
     return 0

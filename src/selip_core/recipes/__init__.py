@@ -4,16 +4,16 @@ from selip_core.recipes.config import PretrainConfig, read_config
 from selip_core.recipes.demo import demo, demo_table
 from selip_core.recipes.model import load_model
 from selip_core.recipes.pretrain import pretrain
-from selip_core.recipes.retrieval_table import retrieval_table
+from selip_core.recipes.retrieval_comparison import compare
 from selip_core.recipes.retrieve import retrieve
 
 __all__ = [
     "PretrainConfig",
+    "compare",
     "demo",
     "demo_table",
     "load_model",
     "pretrain",
     "read_config",
-    "retrieval_table",
     "retrieve",
 ]

@@ -20,8 +20,7 @@ from selip_core.recipes.phases import Phases
 from selip_core.recipes.pretrain import pretrain
 from selip_core.recipes.retrieve import retrieve
 from selip_core.recipes.run_folder import RunFolder
-from selip_core.report import ArmKey, Page, render_page
-from selip_core.report.table import comparison_table
+from selip_core.report import ArmKey, Page, render_page, retrieval_table
 from selip_core.simulation import simulate
 
 STUDIES = 1500
@@ -117,7 +116,7 @@ def demo(
 
 
 def demo_table(out: str | os.PathLike[str]) -> str:
-    """The figures of a finished demonstration as plain text, both arms side by side.
+    """The figures of a finished demonstration as plain text: both arms, and their difference.
 
     Args:
         out: The folder that ``demo`` was given.
@@ -126,7 +125,8 @@ def demo_table(out: str | os.PathLike[str]) -> str:
         OSError: If there is no ``results.json``.
     """
     results = json.loads((Path(out) / _RESULTS).read_text(encoding="utf-8"))
-    return comparison_table({arm["name"]: arm["retrieval"] for arm in results["arms"].values()})
+    retrievals = {arm["name"]: arm["retrieval"] for arm in results["arms"].values()}
+    return retrieval_table(retrievals, results["differences"])
 
 
 def _sized(config: PretrainConfig, studies: int, epochs: int, seed: int) -> PretrainConfig:
@@ -160,6 +160,7 @@ def _results(page: Page) -> dict[str, Any]:
             arm.key: {"name": arm.name, "retrieval": arm.retrieval, "history": arm.history}
             for arm in page.arms
         },
+        "differences": page.differences,
         "seconds": page.seconds,
         "environment": page.environment,
     }

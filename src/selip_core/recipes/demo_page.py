@@ -8,20 +8,16 @@ from typing import Any
 import numpy as np
 
 from selip_core.data import Manifest, read_manifest
+from selip_core.evaluation import read_truth
 from selip_core.findings import Report
 from selip_core.recipes.config import ObjectiveConfig, PretrainConfig
+from selip_core.recipes.demo_samples import Truth, choose_studies, held_out_image, sample_study
+from selip_core.recipes.environment import describe_environment
 from selip_core.recipes.objective import fit_target
+from selip_core.recipes.retrieval_comparison import compare
 from selip_core.recipes.run_folder import RunFolder
+from selip_core.recipes.similar_reports import choose_reports
 from selip_core.report import Arm, ArmKey, HeldOutImage, Page, SimilarityMatrix
-from selip_core.report.environment import describe_environment
-from selip_core.report.samples import (
-    Truth,
-    choose_studies,
-    held_out_image,
-    read_truth_rows,
-    sample_study,
-)
-from selip_core.report.similar_reports import choose_reports
 from selip_core.similarity import SyntaxSimilarity
 
 SAMPLE_STUDIES = 3
@@ -43,18 +39,19 @@ def demo_page(
         seconds: By phase.
     """
     manifest = read_manifest(manifest_path)
-    truth = read_truth_rows(manifest_path.with_name("truth.jsonl"))
+    truth = read_truth(manifest_path.with_name("truth.jsonl"))
     config = configs["similarity"]
     arms = [_arm(key, runs[key], configs[key].objective) for key in runs]
     sequences = config.data.sequences or sorted({row.sequence for row in manifest.rows})
     test_studies = list(dict.fromkeys(row.study for row in manifest.select("test").rows))
     reports = choose_reports(list(manifest.select("train", sequences[:1]).reports.values()))
     return Page(
-        counts=_counts(truth),
+        counts=_counts(manifest, truth),
         sequences=sequences,
         epochs=config.epochs,
         seed=config.seed,
         arms=arms,
+        differences=compare(runs["similarity"].path, runs["clip"].path),
         samples=[
             sample_study(manifest, truth, study)
             for study in choose_studies(truth, test_studies, SAMPLE_STUDIES)
@@ -106,10 +103,11 @@ def _arm(key: ArmKey, run: RunFolder, objective: ObjectiveConfig) -> Arm:
     )
 
 
-def _counts(truth: Truth) -> dict[str, int]:
-    splits = [row["split"] for row in truth.values()]
+def _counts(manifest: Manifest, truth: Truth) -> dict[str, int]:
+    split_of = {row.study: row.split for row in manifest.rows}
+    splits = list(split_of.values())
     counts = {split: splits.count(split) for split in ("train", "validation", "test")}
-    return counts | {"normal": sum(not row["lesions"] for row in truth.values())}
+    return counts | {"normal": sum(not lesions for lesions in truth.values())}
 
 
 def _matrices(reports: Sequence[Report], objective: ObjectiveConfig) -> list[SimilarityMatrix]:

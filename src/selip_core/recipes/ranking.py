@@ -4,28 +4,54 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from selip_core.data import Manifest
 from selip_core.evaluation import (
     Lesion,
-    expected_ndcg,
-    expected_recall,
+    Measures,
     lesion_relevance,
-    ndcg,
-    recall_hits,
+    recall_measures,
     same_group,
+    same_kind,
+    truth_measures,
 )
-from selip_core.recipes.figures import Measured, Studies
 from selip_core.recipes.galleries import Gallery, abnormal_positions, normal_positions
 
-RECALL_AT = tuple(range(1, 11))
-NDCG_AT = 10
-
 Truth = dict[str, tuple[Lesion, ...]]
-Direction = dict[str, Measured]
-"""Measures by name, such as ``"R@1"`` and ``"nDCG@10"``."""
+Patients = tuple[tuple[str, ...], ...]
+"""Of each query: those whose volumes are asked for, or whose volumes carry the report."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the latent truth says of each answer.
+
+    Attributes:
+        relevance: Of ``lesion_relevance``.
+        same_kind: Of ``same_kind``.
+        query_shows: Whether the sequence shows a lesion of the query.
+        entry_shows: The same of each entry.
+    """
+
+    relevance: Float[Tensor, "queries entries"]
+    same_kind: Bool[Tensor, "queries entries"]
+    query_shows: Bool[Tensor, " queries"]
+    entry_shows: Bool[Tensor, " entries"]
+
+    def transposed(self) -> "Judgement":
+        """The same with queries and entries exchanged."""
+        return Judgement(self.relevance.T, self.same_kind.T, self.entry_shows, self.query_shows)
+
+    def select(self, rows: Tensor, columns: Tensor) -> "Judgement":
+        """The block of these queries and entries."""
+        return Judgement(
+            self.relevance[rows][:, columns],
+            self.same_kind[rows][:, columns],
+            self.query_shows[rows],
+            self.entry_shows[columns],
+        )
 
 
 @dataclass(frozen=True)
@@ -35,27 +61,27 @@ class Ranking:
     Attributes:
         gallery: Queries and entries.
         scores: Cosines of the queries' images and the entries' texts.
-        query_studies: The study of each query.
-        entry_studies: The studies whose volumes carry each entry's report.
-        relevance: Graded by the latent truth, or None without it.
+        query_patients: The patient of each query.
+        entry_patients: The patients whose volumes carry each entry's report.
+        judgement: By the latent truth, or None without it.
     """
 
     gallery: Gallery
     scores: Float[Tensor, "queries entries"]
-    query_studies: tuple[Studies, ...]
-    entry_studies: tuple[Studies, ...]
-    relevance: Float[Tensor, "queries entries"] | None
+    query_patients: Patients
+    entry_patients: Patients
+    judgement: Judgement | None
 
-    def image_to_text(self) -> Direction:
+    def image_to_text(self) -> Measures:
         """Each volume looks for its report."""
         right = same_group(self.gallery.labels, self.gallery.entry_labels)
-        return _measure(self.scores, right, self.relevance, self.query_studies)
+        return _measure(self.scores, right, self.judgement, self.query_patients)
 
-    def text_to_image(self) -> Direction:
+    def text_to_image(self) -> Measures:
         """Each distinct report looks for a volume that it describes."""
         right = same_group(self.gallery.entry_labels, self.gallery.labels)
-        relevance = None if self.relevance is None else self.relevance.T
-        return _measure(self.scores.T, right, relevance, self.entry_studies)
+        judgement = None if self.judgement is None else self.judgement.transposed()
+        return _measure(self.scores.T, right, judgement, self.entry_patients)
 
     def abnormal(self) -> "Ranking":
         """Abnormal volumes against abnormal reports."""
@@ -83,9 +109,9 @@ class Ranking:
         return Ranking(
             gallery=self.gallery.select(queries, entries),
             scores=self.scores[rows][:, columns],
-            query_studies=tuple(self.query_studies[position] for position in queries),
-            entry_studies=tuple(self.entry_studies[position] for position in entries),
-            relevance=None if self.relevance is None else self.relevance[rows][:, columns],
+            query_patients=tuple(self.query_patients[position] for position in queries),
+            entry_patients=tuple(self.entry_patients[position] for position in entries),
+            judgement=None if self.judgement is None else self.judgement.select(rows, columns),
         )
 
 
@@ -100,39 +126,49 @@ def rank(
 
     Args:
         gallery: Rows of the manifest.
-        manifest: Tells the study of each row.
+        manifest: Tells the study and the patient of each row.
         image_features: Unit features, one a row.
         text_features: Of the same rows' reports.
         truth: The lesions of each study, or None.
     """
     queries, entries = list(gallery.queries), list(gallery.entries)
-    owners = [manifest.rows[row].study for row in queries]
-    relevance = None
-    if truth is not None:
-        query_lesions = [truth[study] for study in owners]
-        entry_lesions = [truth[manifest.rows[row].study] for row in entries]
-        relevance = lesion_relevance(query_lesions, entry_lesions, gallery.sequence)
+    owners = [manifest.rows[row].patient for row in queries]
     carriers: dict[str, list[str]] = {label: [] for label in gallery.entry_labels}
-    for study, label in zip(owners, gallery.labels, strict=True):
-        carriers[label].append(study)
+    for patient, label in zip(owners, gallery.labels, strict=True):
+        carriers[label].append(patient)
     return Ranking(
         gallery=gallery,
         scores=image_features[queries] @ text_features[entries].T,
-        query_studies=tuple((study,) for study in owners),
-        entry_studies=tuple(tuple(carriers[label]) for label in gallery.entry_labels),
-        relevance=relevance,
+        query_patients=tuple((patient,) for patient in owners),
+        entry_patients=tuple(tuple(carriers[label]) for label in gallery.entry_labels),
+        judgement=None if truth is None else _judge(gallery, manifest, truth),
+    )
+
+
+def _judge(gallery: Gallery, manifest: Manifest, truth: Truth) -> Judgement:
+    """Judge entries by the study of the first row that carries them, whose text they are."""
+    queries, entries = (
+        [truth[manifest.rows[row].study] for row in rows]
+        for rows in (gallery.queries, gallery.entries)
+    )
+    query_shows, entry_shows = (
+        torch.tensor([any(gallery.sequence in one.visible_in for one in each) for each in sets])
+        for sets in (queries, entries)
+    )
+    return Judgement(
+        lesion_relevance(queries, entries, gallery.sequence),
+        same_kind(queries, entries, gallery.sequence),
+        query_shows,
+        entry_shows,
     )
 
 
 def _measure(
-    scores: Tensor, right: Tensor, relevance: Tensor | None, studies: tuple[Studies, ...]
-) -> Direction:
-    measures = {
-        f"R@{k}": Measured(recall_hits(scores, right, k), expected_recall(right, k), studies)
-        for k in RECALL_AT
-    }
-    if relevance is not None:
-        measures[f"nDCG@{NDCG_AT}"] = Measured(
-            ndcg(scores, relevance, NDCG_AT), expected_ndcg(relevance, NDCG_AT), studies
-        )
-    return measures
+    scores: Tensor, right: Tensor, judgement: Judgement | None, patients: Patients
+) -> Measures:
+    measures = recall_measures(scores, right, patients)
+    if judgement is None:
+        return measures
+    return measures | truth_measures(
+        scores, judgement.relevance, judgement.same_kind, judgement.query_shows, patients
+    )

@@ -6,10 +6,15 @@ from typing import Any
 import torch
 
 from selip_core.data import Manifest
-from selip_core.evaluation import area_under_curve, area_under_curve_interval
-from selip_core.recipes.figures import pool, study_membership
+from selip_core.evaluation import (
+    Measures,
+    area_under_curve,
+    area_under_curve_interval,
+    patient_membership,
+    pool,
+)
 from selip_core.recipes.galleries import abnormal_positions, normal_positions
-from selip_core.recipes.ranking import Direction, Ranking
+from selip_core.recipes.ranking import Ranking
 
 NEAREST = 10
 
@@ -69,13 +74,14 @@ def _nearest(ranking: Ranking, query: int, manifest: Manifest) -> dict[str, Any]
     }
 
 
-def _direction(parts: Sequence[Direction], gallery_sizes: Sequence[int]) -> dict[str, Any]:
+def _direction(parts: Sequence[Measures], gallery_sizes: Sequence[int]) -> dict[str, Any]:
     queries = [len(part["R@1"].values) for part in parts]
     asked = sum(size * count for size, count in zip(gallery_sizes, queries, strict=True))
+    figures = {name: pool([part[name] for part in parts]).figure() for name in parts[0]}
     return {
         "queries": sum(queries),
         "gallery": round(asked / sum(queries), 1),
-        **{name: pool([part[name] for part in parts]).figure() for name in parts[0]},
+        **{name: figure for name, figure in figures.items() if figure is not None},
     }
 
 
@@ -87,13 +93,13 @@ def _has_both(ranking: Ranking) -> bool:
 def _area_under_curve(rankings: Sequence[Ranking]) -> dict[str, float]:
     normal, abnormal = [], []
     for ranking in rankings:
-        scored = list(zip(ranking.normality().tolist(), ranking.query_studies, strict=True))
+        scored = list(zip(ranking.normality().tolist(), ranking.query_patients, strict=True))
         labels = ranking.gallery.labels
         normal += [scored[position] for position in normal_positions(labels)]
         abnormal += [scored[position] for position in abnormal_positions(labels)]
-    studies = sorted({name for _, each in normal + abnormal for name in each})
+    patients = sorted({name for _, each in normal + abnormal for name in each})
     scores = [torch.tensor([score for score, _ in group]) for group in (normal, abnormal)]
-    members = [study_membership([each for _, each in g], studies) for g in (normal, abnormal)]
+    members = [patient_membership([each for _, each in g], patients) for g in (normal, abnormal)]
     interval = area_under_curve_interval(scores[0], scores[1], members[0], members[1])
     return {
         "value": area_under_curve(scores[0], scores[1]),

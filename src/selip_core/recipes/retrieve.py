@@ -18,6 +18,7 @@ from selip_core.recipes.galleries import sequence_galleries
 from selip_core.recipes.model import load_model
 from selip_core.recipes.pretrain import Cache, make_dataset
 from selip_core.recipes.ranking import Truth, rank
+from selip_core.recipes.retrieval_comparison import abnormal_queries, write_queries
 from selip_core.recipes.retrieval_summary import nearest_reports, summarise
 from selip_core.recipes.rows import read_rows, require_rows
 from selip_core.recipes.run_folder import RunFolder
@@ -35,6 +36,8 @@ def retrieve(
 ) -> dict[str, Any]:
     """Measure a run's model on a split; writes ``retrieval.json`` into the run and returns it.
 
+    What each abnormal query got goes into ``retrieval_queries.jsonl``, for :func:`compare`.
+
     Galleries lie within one sequence and hold one entry per distinct report, embedded by the text
     of the first row that carries it. Of each sequence, and of all together (``"pooled"``: each
     query against the gallery of its own sequence):
@@ -45,23 +48,28 @@ def retrieve(
       and the AUC of normal against abnormal volumes, scored by the cosine to the normal entry less
       the mean cosine to the others. Missing where a sequence has only one of the two.
 
-    Every figure is ``{"value", "low", "high", "chance"}``, the interval by bootstrap over studies;
-    ``queries`` and ``gallery`` (mean size for ``pooled``) stand beside it. nDCG is graded by
-    ``truth.jsonl`` where that lies beside the manifest.
+    Every figure is ``{"value", "low", "high", "chance"}``, the interval by bootstrap over patients;
+    ``queries`` and ``gallery`` (mean size for ``pooled``) stand beside it. R@k asks for an equal
+    report. Where ``truth.jsonl`` lies beside the manifest, nDCG@10 is graded by it, and kind@1 is
+    the share of abnormal volumes whose nearest report comes from a study that shows, in that
+    sequence, a lesion of the same kind; of reports and their nearest volume likewise.
 
     Args:
         manifest: The manifest; its reports stand beside it.
         run: The folder of a pretraining run.
         split: The rows to measure on.
-        examples: Volumes whose ten nearest reports are listed, by ids and cosines.
+        examples: How many volumes have their ten nearest reports listed, by ids and cosines.
         cache: A folder that keeps preprocessed volumes between runs.
         progress: Show a progress bar.
 
     Raises:
         OSError: If the run has no finished model.
         DataError: If manifest, reports, truth or volumes cannot be used.
-        ValueError: If the split has no volume, or the run's folder cannot be written to.
+        ValueError: If ``examples`` is negative, the split has no volume, or the run's folder cannot
+            be written to.
     """
+    if examples < 0:
+        raise ValueError(f"examples must be at least 0, got {examples}")
     folder = RunFolder(Path(run))
     if not folder.model.exists():
         raise FileNotFoundError(
@@ -93,6 +101,7 @@ def retrieve(
         "pooled": summarise(rankings),
         "examples": nearest_reports(rankings, rows, examples),
     }
+    write_queries(folder.queries, abnormal_queries(rankings, rows))
     with atomic_path(folder.retrieval) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result

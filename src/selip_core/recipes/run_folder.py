@@ -20,7 +20,7 @@ State = tuple[dict[str, Tensor], dict[str, Any]]
 
 @dataclass(frozen=True)
 class RunFolder:
-    """``config.json``, ``history.jsonl``, ``checkpoint/``, ``model/`` and ``retrieval.json``."""
+    """``config.json``, ``history.jsonl``, ``checkpoint/``, ``model/``, and what was measured."""
 
     path: Path
 
@@ -48,6 +48,11 @@ class RunFolder:
     def retrieval(self) -> Path:
         """What ``selip retrieve`` found."""
         return self.path / "retrieval.json"
+
+    @property
+    def queries(self) -> Path:
+        """What ``selip retrieve`` found for each abnormal query, one JSON object a query."""
+        return self.path / "retrieval_queries.jsonl"
 
     def require_new(self) -> None:
         """Refuse a folder that a run was started in.

@@ -1,4 +1,4 @@
-"""A page that tells a person what a comparison of two models came to: one self-contained file."""
+"""What a person reads of retrieval: a page of two models, one self-contained file, and a table."""
 
 from selip_core.report.content import (
     Arm,
@@ -12,6 +12,7 @@ from selip_core.report.content import (
     SimilarityMatrix,
 )
 from selip_core.report.page import render_page
+from selip_core.report.table import retrieval_table
 
 __all__ = [
     "Arm",
@@ -24,4 +25,5 @@ __all__ = [
     "SampleStudy",
     "SimilarityMatrix",
     "render_page",
+    "retrieval_table",
 ]

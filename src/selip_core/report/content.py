@@ -132,7 +132,8 @@ class Page:
         sequences: Those trained on.
         epochs: Passes over the training volumes.
         seed: Of data, weights and batches.
-        arms: The two models.
+        arms: The two models, plain CLIP first.
+        differences: The second less the first, as :func:`selip_core.recipes.compare` returns it.
         samples: Studies to look at.
         reports: A dozen reports.
         matrices: Their similarities.
@@ -147,6 +148,7 @@ class Page:
     epochs: int
     seed: int
     arms: Sequence[Arm]
+    differences: Mapping[str, Mapping[str, Mapping[str, float]]]
     samples: Sequence[SampleStudy]
     reports: Sequence[str]
     matrices: Sequence[SimilarityMatrix]

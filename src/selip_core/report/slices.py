@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,24 +39,20 @@ class Slice:
         return _radiological(volume[:, :, self.index])[self.window]
 
 
-def read_canonical(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels (x, y, z) in RAS order and their affine."""
-    import nibabel
-
-    image = nibabel.as_closest_canonical(nibabel.load(path))
-    return np.asarray(image.dataobj), image.affine
-
-
-def slice_through(mask_path: Path, volume_path: Path, labels: Sequence[int]) -> Slice:
+def slice_through(
+    mask: UInt8[np.ndarray, "x y z"],
+    volume: Float[np.ndarray, "x y z"],
+    affine: Float[np.ndarray, "4 4"],
+    labels: Sequence[int],
+) -> Slice:
     """The slice that cuts the most of these lesions and, of those, shows the largest area.
 
     Args:
-        mask_path: Labels of lesions, NIfTI.
-        volume_path: A volume of the same study; it tells where the head is.
+        mask: Labels of lesions, in RAS order.
+        volume: A volume of the same study, on the same grid; it tells where the head is.
+        affine: From voxels to millimetres.
         labels: The lesions that matter; without any, the slice in the middle of the head.
     """
-    mask, affine = read_canonical(mask_path)
-    volume, _ = read_canonical(volume_path)
     index = _richest_slice(mask, labels) if labels else int(np.argwhere(volume > 0)[:, 2].mean())
     head = _radiological(volume.max(axis=2) > 0)
     rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
@@ -67,10 +62,11 @@ def slice_through(mask_path: Path, volume_path: Path, labels: Sequence[int]) -> 
     return Slice(index, height, lesions, window)
 
 
-def draw_slice(plane: Slice, volume_path: Path, visible: Sequence[int], alt: str) -> Picture:
+def draw_slice(
+    plane: Slice, volume: Float[np.ndarray, "x y z"], visible: Sequence[int], alt: str
+) -> Picture:
     """One sequence on this slice: lesions that it shows outlined, others dotted."""
-    volume, _ = read_canonical(volume_path)
-    view = plane.view(volume.astype(np.float32))
+    view = plane.view(volume)
     high = _white_level(volume[volume > 0])
     height, width = view.shape
     with chart(_INCHES * width / height, _INCHES) as figure:

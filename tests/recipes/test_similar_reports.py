@@ -1,5 +1,5 @@
 from selip_core.findings import Finding, Report
-from selip_core.report.similar_reports import choose_reports
+from selip_core.recipes.similar_reports import choose_reports
 
 
 def make_report(id, site, signal="high"):
