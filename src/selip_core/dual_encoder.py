@@ -76,11 +76,11 @@ class DualEncoder(nn.Module):
 
     def encode_image(self, images: Any) -> Float[Tensor, "b d"]:
         """Return unit-norm embeddings of what the image encoder takes."""
-        return _unit_norm(self.image_encoder(images))
+        return unit_norm(self.image_encoder(images))
 
     def encode_text(self, texts: Any) -> Float[Tensor, "b d"]:
         """Return unit-norm embeddings of what the text encoder takes."""
-        return _unit_norm(self.text_encoder(texts))
+        return unit_norm(self.text_encoder(texts))
 
     def forward(self, images: Any, texts: Any) -> DualEncoderOutput:
         """Return both features and the scale: the first arguments of the loss."""
@@ -94,7 +94,8 @@ class DualEncoder(nn.Module):
         self.log_logit_scale.clamp_(0, math.log(self.maximum_logit_scale))
 
 
-def _unit_norm(features: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+def unit_norm(features: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+    """Rows of length 1, at least float32."""
     # Under autocast the features come in half precision, whose squares are too coarse for a norm.
     return normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=-1)
 

@@ -6,10 +6,9 @@ from typing import cast
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from selip_core.data import Manifest
-from selip_core.dual_encoder import DualEncoder
+from selip_core.dual_encoder import DualEncoder, unit_norm
 from selip_core.errors import DataError, Problem
 from selip_core.findings import Report
 from selip_core.text import TextEncoder
@@ -48,35 +47,47 @@ class TextFeatures:
     """Unit text features of texts known beforehand: what ``model.encode_text`` gives, sooner.
 
     A frozen backbone runs once per distinct text, here; each call is then a projection. A backbone
-    that learns runs in each call.
+    that learns runs in each call: on all texts at once where a graph is built, as the texts of a
+    step are, else once per distinct text, so that memory does not grow with the size of a split.
 
     Args:
         model: Its text encoder is asked; its projection may be trained between calls.
         texts: Every text that will be asked for; repetitions cost nothing.
-        batch_size: Texts in one run of the backbone.
+        batch_size: Texts in one run of the backbone without a graph.
     """
 
     def __init__(self, model: DualEncoder, texts: Iterable[str], batch_size: int = 64) -> None:
         self._model = model
         self._encoder = encoder = cast(TextEncoder, model.text_encoder)
+        self._batch_size = batch_size
         self._rows: dict[str, int] = {}
         if not encoder.frozen:
             return
-        distinct = list(dict.fromkeys(texts))
-        self._rows = {text: row for row, text in enumerate(distinct)}
+        self._rows = _distinct(texts)
+        parts = _parts(list(self._rows), batch_size)
         with torch.no_grad():
-            self._pooled = torch.cat(
-                [encoder.pooled(encoder.tokenize(part)) for part in _parts(distinct, batch_size)]
-            )
+            self._pooled = torch.cat([encoder.pooled(encoder.tokenize(part)) for part in parts])
 
     def __call__(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
-        """Features of ``texts`` in their order, with a graph to the projection."""
-        if not self._rows:
+        """Features of ``texts`` in their order, with a graph unless gradients are off."""
+        if self._rows:
+            rows = _index(texts, self._rows)
+            return unit_norm(self._encoder.projection(self._pooled[rows]))
+        if torch.is_grad_enabled():
             return self._model.encode_text(texts)
-        rows = torch.tensor([self._rows[text] for text in texts], device=self._pooled.device)
-        projected = self._encoder.projection(self._pooled[rows])
-        # As DualEncoder does: a norm needs float32 even under autocast.
-        return normalize(projected.float(), dim=-1)
+        distinct = _distinct(texts)
+        parts = _parts(list(distinct), self._batch_size)
+        features = torch.cat([self._model.encode_text(part) for part in parts])
+        return features[_index(texts, distinct)]
+
+
+def _distinct(texts: Iterable[str]) -> dict[str, int]:
+    """Each distinct text with its row, in order."""
+    return {text: row for row, text in enumerate(dict.fromkeys(texts))}
+
+
+def _index(texts: Sequence[str], rows: dict[str, int]) -> list[int]:
+    return [rows[text] for text in texts]
 
 
 def _parts(texts: list[str], size: int) -> Iterable[list[str]]:
