@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise KeyboardInterrupt(
             f"stopped; what is done is kept in {arguments.out}, and the same command goes on"
         ) from None
-    print("\nSimulated data, abnormal test studies; one seed proves nothing.\n")
+    print("\nSimulated data, test studies; 95 % intervals by patient; one seed proves nothing.\n")
     print(demo_table(arguments.out))
     print(f"\nthe report: {report}")
     return 0
