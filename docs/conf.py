@@ -74,5 +74,14 @@ def find_public_home(
     return None
 
 
+def leave_out_private_bases(
+    app: Sphinx, name: str, obj: type, options: object, bases: list[type]
+) -> None:
+    """Tell the public base of a class where its own base is a private one."""
+    while bases[0].__name__.startswith("_") and bases[0].__bases__ != (object,):
+        bases[:] = bases[0].__bases__
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-bases", leave_out_private_bases)
     app.connect("missing-reference", find_public_home)
