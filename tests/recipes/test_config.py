@@ -50,3 +50,30 @@ def test_differences_name_the_setting():
         "image_encoder.options.width: None -> 0.5",
         "seed: 0 -> 1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("[objective]\ntarget = 'none'\nalign_weight = 0", "objective: the weights of .* are 0"),
+        ("[objective]\nalign_weight = 0\nsimilarity_weight = 0", "nothing would be trained"),
+        ("[objective]\ntarget = 'none'\nclamp_eps = 1e-3", "objective: clamp_eps clamps a simil"),
+        ("[objective]\nclamp_eps = 2.0", r"objective\.clamp_eps: Input should be less than 1"),
+        ("[data]\npercentiles = [99, 1]", r"data: percentiles must rise .*got \(99\.0, 1\.0\)"),
+        ("[data]\nspacing = [4.0, 0.0, 4.0]", "data: spacing must"),
+        ("[data]\nsize = [48, -1, 48]", "data: size must"),
+        ("[data]\nsequences = []", r"data\.sequences: .*at least 1 item"),
+        ("[optimizer]\nlearning_rate_text = inf", "Input should be a finite number"),
+        ("seed = -3", "seed: Input should be greater than or equal to 0"),
+    ],
+)
+def test_settings_without_a_meaning_are_refused(tmp_path, settings, told):
+    (tmp_path / "a.toml").write_text(settings)
+    with pytest.raises(DataError, match=told) as caught:
+        read_config(tmp_path / "a.toml")
+    assert "Value error" not in str(caught.value)
+
+
+def test_a_weight_of_zero_is_allowed_where_the_other_trains():
+    assert PretrainConfig(objective={"align_weight": 0}).objective.align_weight == 0
+    assert PretrainConfig(objective={"target": "none", "similarity_weight": 0})

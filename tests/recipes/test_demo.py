@@ -61,6 +61,14 @@ def test_too_few_studies_are_refused(tmp_path):
     assert not (tmp_path / "demo").exists()
 
 
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"seed": -3}])
+def test_settings_out_of_range_are_refused_before_any_work(tmp_path, wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"seed at least 0, got .*{name} {value}"):
+        demo(tmp_path / "demo", **wrong)
+    assert not (tmp_path / "demo").exists()
+
+
 def test_arms_differ_in_their_objective_alone():
     clip, similarity = recipe.PLAIN_CLIP.model_dump(), recipe.SIMILARITY.model_dump()
     assert clip.pop("objective")["target"] == "none"

@@ -4,15 +4,18 @@ import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from selip_core.data import Preprocessing
 from selip_core.errors import DataError, Problem
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
+    )
 
 
 class DataConfig(_Section):
@@ -33,7 +36,7 @@ class DataConfig(_Section):
         workers: Processes that read volumes; 0 reads in the training process.
     """
 
-    sequences: tuple[str, ...] | None = None
+    sequences: tuple[str, ...] | None = Field(default=None, min_length=1)
     text: str = "text"
     spacing: tuple[float, float, float] = (4.0, 4.0, 4.0)
     size: tuple[int, int, int] = (48, 56, 48)
@@ -44,6 +47,16 @@ class DataConfig(_Section):
     max_duplicates: int | None = Field(default=None, ge=1)
     in_memory: bool = False
     workers: int = Field(default=0, ge=0)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to a volume before an encoder sees it."""
+        return Preprocessing(self.spacing, self.size, self.percentiles)
+
+    @model_validator(mode="after")
+    def _check_preprocessing(self) -> Self:
+        _ = self.preprocessing  # refuses what it cannot use
+        return self
 
 
 class ImageEncoderConfig(_Section):
@@ -86,7 +99,8 @@ class ObjectiveConfig(_Section):
         gamma: Of ``"syntax"``: the power that sharpens it; at least 1.
         align_weight: Weight of the CLIP term.
         similarity_weight: Weight of the similarity term; unused with ``"none"``.
-        clamp_eps: The paper's clamp of both distributions, such as 1e-3; None does not clamp.
+        clamp_eps: The paper's clamp of both distributions, such as 1e-3; None does not clamp, as
+            ``"none"`` must.
         initial_logit_scale: The logit scale at the start; in [1, 100].
         learn_logit_scale: False keeps it fixed.
     """
@@ -96,9 +110,20 @@ class ObjectiveConfig(_Section):
     gamma: float = Field(default=8.0, ge=1)
     align_weight: float = Field(default=1.0, ge=0)
     similarity_weight: float = Field(default=1.0, ge=0)
-    clamp_eps: float | None = Field(default=None, gt=0)
+    clamp_eps: float | None = Field(default=None, gt=0, lt=1)
     initial_logit_scale: float = Field(default=1 / 0.07, ge=1, le=100)
     learn_logit_scale: bool = True
+
+    @model_validator(mode="after")
+    def _check_meaning(self) -> Self:
+        if self.target == "none" and self.clamp_eps is not None:
+            raise ValueError("clamp_eps clamps a similarity, and target is 'none': leave it out")
+        similarity_weight = 0.0 if self.target == "none" else self.similarity_weight
+        if self.align_weight + similarity_weight == 0:
+            raise ValueError(
+                f"the weights of target {self.target!r} are 0: nothing would be trained"
+            )
+        return self
 
 
 class OptimizerConfig(_Section):
@@ -181,7 +206,10 @@ def read_config(path: str | os.PathLike[str]) -> PretrainConfig:
         return PretrainConfig.model_validate(values)
     except ValidationError as error:
         problems = [
-            Problem(f"{path} {'.'.join(map(str, each['loc']))}", each["msg"])
+            Problem(
+                f"{path} {'.'.join(map(str, each['loc']))}",
+                each["msg"].removeprefix("Value error, "),
+            )
             for each in error.errors(include_input=False, include_url=False)
         ]
         raise DataError(f"{path} holds settings that cannot be used", problems) from error

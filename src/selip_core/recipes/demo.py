@@ -77,13 +77,17 @@ def demo(
         progress: Show progress bars.
 
     Raises:
-        ValueError: If there are too few studies, or ``out`` was started with other arguments.
+        ValueError: If an argument is out of range, or ``out`` was started with other arguments.
         ImportError: If the extra ``demo`` is not installed.
         KeyboardInterrupt: On Ctrl-C; everything done so far is kept.
     """
     if studies < _FEWEST_STUDIES:
         raise ValueError(
             f"studies must be at least {_FEWEST_STUDIES}, some for each split, got {studies}"
+        )
+    if epochs < 1 or seed < 0:
+        raise ValueError(
+            f"epochs must be at least 1 and seed at least 0, got epochs {epochs} and seed {seed}"
         )
     out, cache = Path(out), Path(out) / "cache"
     arms: dict[ArmKey, PretrainConfig] = {"clip": PLAIN_CLIP, "similarity": SIMILARITY}
@@ -131,9 +135,9 @@ def demo_table(out: str | os.PathLike[str]) -> str:
 
 def _sized(config: PretrainConfig, studies: int, epochs: int, seed: int) -> PretrainConfig:
     """The configuration for this run; few studies make smaller batches."""
-    batch_size = min(config.data.batch_size, studies // 4)
-    data = config.data.model_copy(update={"batch_size": batch_size})
-    return config.model_copy(update={"data": data, "epochs": epochs, "seed": seed})
+    values = config.model_dump() | {"epochs": epochs, "seed": seed}
+    values["data"]["batch_size"] = min(config.data.batch_size, studies // 4)
+    return PretrainConfig.model_validate(values)
 
 
 def _settings(studies: int, configs: Mapping[ArmKey, PretrainConfig]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from selip_core._optional import require
-from selip_core.data import Manifest, Preprocessing, VolumeDataset
+from selip_core.data import Manifest, VolumeDataset
 from selip_core.folders import require_writable
 from selip_core.recipes.config import DataConfig, PretrainConfig
 from selip_core.recipes.corpus import TrainingCorpus
@@ -125,5 +125,4 @@ def _precision(asked: str) -> str:
 
 def make_dataset(manifest: Manifest, config: DataConfig, cache: Cache = None) -> VolumeDataset:
     """The volumes of a manifest, preprocessed as the data section says."""
-    preprocessing = Preprocessing(config.spacing, config.size, config.percentiles)
-    return VolumeDataset(manifest, preprocessing, cache, in_memory=config.in_memory)
+    return VolumeDataset(manifest, config.preprocessing, cache, in_memory=config.in_memory)
