@@ -21,12 +21,19 @@ class Problem:
         return f"{self.where}: {self.message}"
 
 
+SHOWN = 100
+"""Problems that a message shows; the error holds all."""
+
+
 class DataError(ValueError):
-    """All problems of one input, one a line.
+    """All problems of one input, one a line; the message stops after the first hundred.
 
     Args:
         summary: What was being done, such as ``"manifest.jsonl cannot be read"``.
         problems: Everything found; at least one.
+
+    Attributes:
+        problems: All of them.
 
     Example:
         >>> raise DataError("a.jsonl is not valid", [Problem("a.jsonl:2", "expected an object")])
@@ -39,5 +46,8 @@ class DataError(ValueError):
     def __init__(self, summary: str, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
-        noun = "problem" if count == 1 else "problems"
-        super().__init__("\n  ".join([f"{summary} ({count} {noun})", *map(str, self.problems)]))
+        lines = [f"{summary} ({count} {'problem' if count == 1 else 'problems'})"]
+        lines += map(str, self.problems[:SHOWN])
+        if count > SHOWN:
+            lines.append(f"... and {count - SHOWN} more")
+        super().__init__("\n  ".join(lines))

@@ -1,0 +1,9 @@
+from selip_core.errors import DataError, Problem
+
+
+def test_every_problem_is_kept_and_the_first_hundred_are_shown():
+    error = DataError("a.jsonl", [Problem(f"a.jsonl:{line}", "wrong") for line in range(1, 251)])
+    assert len(error.problems) == 250
+    assert str(error).startswith("a.jsonl (250 problems)\n  a.jsonl:1: wrong\n")
+    assert "a.jsonl:100: wrong\n  ... and 150 more" in str(error)
+    assert "a.jsonl:101" not in str(error)
