@@ -83,6 +83,16 @@ def test_state_dict_round_trip(tiny_bert, encoder):
     torch.testing.assert_close(other([LONG]), encoder([LONG]), rtol=0, atol=0)
 
 
+def test_architecture_and_weights_make_the_encoder_again(encoder, tmp_path):
+    encoder.save_architecture(tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
+    other = TextEncoder(tmp_path, embed_dim=6, pooling="mean", pretrained=False).eval()
+    assert other.max_length == encoder.max_length
+    assert not torch.equal(other([LONG]), encoder([LONG]))
+    other.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(other([LONG]), encoder([LONG]), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     ("texts", "got"),
     [

@@ -2,22 +2,29 @@
 
 import os
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from selip_core._optional import require
 from selip_core.dual_encoder import DualEncoder
 from selip_core.encoders import create_image_encoder
-from selip_core.files import atomic_path
+from selip_core.files import atomic_folder
 from selip_core.recipes.config import PretrainConfig, read_config
 from selip_core.text import TextEncoder
 
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
+_TEXT_ENCODER = "text_encoder"
 
 
-def build_model(config: PretrainConfig) -> DualEncoder:
+def build_model(config: PretrainConfig, text_architecture: Path | None = None) -> DualEncoder:
     """The model at the start of training: its weights are drawn from torch's global generator.
+
+    Args:
+        config: The settings.
+        text_architecture: A folder of ``TextEncoder.save_architecture``: the text encoder is built
+            from it, without pretrained weights.
 
     Raises:
         ValueError: If an encoder or one of its options is not known.
@@ -32,10 +39,11 @@ def build_model(config: PretrainConfig) -> DualEncoder:
         **config.image_encoder.options,
     )
     text_encoder = TextEncoder(
-        _text_encoder_folder(config.text_encoder.name),
+        text_architecture or _text_encoder_folder(config.text_encoder.name),
         embed_dim=config.embed_dim,
         pooling=config.text_encoder.pooling,
         frozen=config.text_encoder.frozen,
+        pretrained=text_architecture is None,
     )
     model = DualEncoder(
         image_encoder, text_encoder, initial_logit_scale=config.objective.initial_logit_scale
@@ -53,22 +61,30 @@ def _text_encoder_folder(name: str) -> str:
 
 
 def save_model(folder: Path, model: DualEncoder, config: PretrainConfig) -> None:
-    """Write ``model.safetensors`` and ``config.json``, each whole or not at all."""
+    """Make a folder that ``load_model`` needs nothing beside, whole or not at all.
+
+    It holds ``model.safetensors`` and ``config.json``, and in ``text_encoder/`` the tokenizer and
+    the configuration of the text backbone.
+
+    Raises:
+        OSError: If the folder is there already.
+    """
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-    with atomic_path(folder / _WEIGHTS) as temporary:
-        save_file(state, temporary)
-    with atomic_path(folder / _CONFIG) as temporary:
-        temporary.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    with atomic_folder(folder) as partial:
+        save_file(state, partial / _WEIGHTS)
+        cast(TextEncoder, model.text_encoder).save_architecture(partial / _TEXT_ENCODER)
+        text = config.model_dump_json(indent=2) + "\n"
+        (partial / _CONFIG).write_text(text, encoding="utf-8")
 
 
 def load_model(folder: str | os.PathLike[str]) -> tuple[DualEncoder, PretrainConfig]:
     """A pretrained model in evaluation mode, on the CPU, and the settings it was trained with.
 
     Args:
-        folder: The ``model`` folder of a pretraining run.
+        folder: The ``model`` folder of a pretraining run; it may have been moved or copied from
+            another machine.
 
     Raises:
         OSError: If a file is missing.
@@ -79,6 +95,6 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[DualEncoder, PretrainCon
     folder = Path(folder)
     config = read_config(folder / _CONFIG)
     with torch.random.fork_rng(devices=[]):
-        model = build_model(config)
+        model = build_model(config, folder / _TEXT_ENCODER)
     model.load_state_dict(load_file(folder / _WEIGHTS))
     return model.eval(), config

