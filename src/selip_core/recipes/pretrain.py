@@ -40,7 +40,7 @@ def pretrain(
     The target is fitted on training reports only. After each epoch a row goes into
     ``history.jsonl`` and a checkpoint is written; resumed from it, a run on the CPU reaches the
     same bits as one that was never stopped. A warning tells if the text encoder does not know the
-    language of the reports.
+    language of the reports. No tracker is called: the history is there to be read by one.
 
     Args:
         manifest: The manifest; its reports stand beside it.

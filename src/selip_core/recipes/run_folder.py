@@ -11,7 +11,7 @@ from torch import Tensor
 
 from selip_core.data import Manifest
 from selip_core.files import atomic_path
-from selip_core.recipes.checkpoint import load_checkpoint, save_checkpoint
+from selip_core.recipes.checkpoint import load_checkpoint
 from selip_core.recipes.config import PretrainConfig, config_differences, read_config
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
@@ -100,11 +100,6 @@ class RunFolder:
                 "start in another folder"
             )
         return state
-
-    def save(self, step: int, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
-        """Write a checkpoint and, from its scalars, the history."""
-        save_checkpoint(self.checkpoint, step, tensors, scalars)
-        self.write_history(scalars["position"]["history"])
 
     def write_history(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write one JSON object an epoch, whole or not at all."""
