@@ -187,3 +187,23 @@ def test_a_batch_larger_than_the_split_is_refused(manifest, make_config, tmp_pat
     with pytest.raises(ValueError, match="batch"):
         pretrain(manifest, make_config(data={"batch_size": 100}), tmp_path, progress=False)
     assert not (tmp_path / "config.json").exists()
+
+
+def test_a_tracker_gets_the_history(manifest, make_config, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    config = make_config(epochs=2, tracker="tensorboard")
+    pretrain(manifest, config, tmp_path / "run", progress=False)
+    history = (tmp_path / "run" / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    (file,) = (tmp_path / "run").rglob("events.out.tfevents.*")
+    tracked = events.EventAccumulator(str(file)).Reload()
+    assert {"loss", "logit_scale", "validation_recall"} <= set(tracked.Tags()["scalars"])
+    losses = [event.value for event in tracked.Scalars("loss")]
+    assert losses == pytest.approx([json.loads(row)["loss"] for row in history])
+
+
+def test_a_tracker_that_is_not_there_is_named(manifest, make_config, tmp_path):
+    config = make_config(tracker="swanlab")
+    with pytest.raises(ImportError, match="the tracker 'swanlab' is not installed"):
+        pretrain(manifest, config, tmp_path / "run", progress=False)
+    with pytest.raises(ValueError, match="nonsense"):
+        pretrain(manifest, make_config(tracker="nonsense"), tmp_path / "run", progress=False)

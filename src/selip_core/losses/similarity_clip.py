@@ -59,7 +59,8 @@ def similarity_clip_loss(
         similarity_weight: Weight of the target, at least 0.
         clamp_eps: None, or the paper's own total: cross-entropy and KL with target and prediction
             clamped to ``[clamp_eps, 1]``, both directions with row-normalised similarities whose
-            sums are at least ``clamp_eps``. The authors train with 1e-3. Not with a group.
+            sums are at least ``clamp_eps``. The authors train with 1e-3. Not with a group; without
+            a target there is nothing to clamp.
         backend: ``"dense"`` keeps the table of logits, ``"chunked"`` recomputes it in blocks of
             rows with ``O(n d + block n)`` memory. ``"auto"``: dense up to 512 rows.
         group: The processes that share the batch, each with its own rows, any number of them. None

@@ -156,6 +156,8 @@ class PretrainConfig(_Section):
         seed: Seed of weights, batches and flips.
         mixed_precision: ``"bf16"``, ``"fp16"`` (a GPU, scaled gradients), ``"no"``: float32.
             ``"auto"`` is bfloat16 on a GPU that has it, float16 on an older one, else float32.
+        tracker: A tracker of accelerate that gets a copy of the history, such as
+            ``"tensorboard"`` or ``"wandb"``; its package must be installed.
         validate_every: Epochs between two validations; the last epoch is always validated.
         data: What is read.
         image_encoder: The image encoder.
@@ -173,6 +175,7 @@ class PretrainConfig(_Section):
     steps: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
     mixed_precision: Literal["auto", "bf16", "fp16", "no"] = "auto"
+    tracker: str | None = None
     validate_every: int = Field(default=1, ge=1)
     data: DataConfig = DataConfig()
     image_encoder: ImageEncoderConfig = ImageEncoderConfig()

@@ -40,7 +40,7 @@ def pretrain(
     The target is fitted on training reports only. After each epoch a row goes into
     ``history.jsonl`` and a checkpoint is written; resumed from it, a run on the CPU reaches the
     same bits as one that was never stopped. A warning tells if the text encoder does not know the
-    language of the reports. No tracker is called: the history is there to be read by one.
+    language of the reports.
 
     Args:
         manifest: The manifest; its reports stand beside it.
@@ -72,7 +72,7 @@ def pretrain(
     steps = config.steps or config.epochs * corpus.batches_per_epoch
     require_writable(run.path)
 
-    accelerator = make_accelerator(config)
+    accelerator = make_accelerator(config, run.path)
     torch.manual_seed(config.seed)
     model = build_model(config).to(accelerator.device).train()
     text_encoder = cast(TextEncoder, model.text_encoder)
@@ -88,23 +88,32 @@ def pretrain(
         trainer.restore(*state)
 
     run.start(config)
+    accelerator.init_trackers("selip")
     TrainingLoop(run, digest, config, trainer, corpus, volumes, validator).run(progress)
+    accelerator.end_training()
     if not run.model.exists():
         save_model(run.model, model, config)
     return run.model
 
 
-def make_accelerator(config: PretrainConfig) -> "Accelerator":
-    """Device and precision; one process.
+def make_accelerator(config: PretrainConfig, folder: Path) -> "Accelerator":
+    """Device, precision and tracker; one process.
 
     Raises:
         ValueError: If several processes were launched: batches, text features and checkpoints here
             are those of one; or if float16 is asked for and there is no GPU.
-        ImportError: If accelerate is not installed.
+        ImportError: If accelerate is not installed, or the tracker.
     """
     accelerate = require("accelerate", "train")
     precision = _precision(config.mixed_precision)
-    accelerator: Accelerator = accelerate.Accelerator(mixed_precision=precision)
+    accelerator: Accelerator = accelerate.Accelerator(
+        mixed_precision=precision, log_with=config.tracker, project_dir=folder
+    )
+    if config.tracker and not accelerator.log_with:
+        raise ImportError(
+            f"the tracker {config.tracker!r} is not installed: install its package, or leave "
+            "'tracker' out"
+        )
     if accelerator.num_processes > 1:
         raise ValueError(
             f"this recipe trains in one process, got {accelerator.num_processes}; "

@@ -138,6 +138,7 @@ class TrainingLoop:
             if measured is not None:
                 row["validation"] = measured._asdict()
         position.history.append(row)
+        self.trainer.track(row)
         position.epoch, position.batch, position.seconds = position.epoch + 1, 0, 0.0
         position.losses = []
         self._show(bar)
@@ -225,6 +226,13 @@ class Trainer:
         self.model.clamp_logit_scale_()
         self.position.step += 1
         return value
+
+    def track(self, row: dict[str, Any]) -> None:
+        """Hand a row of history to the tracker, if there is one."""
+        validation = row.get("validation", {})
+        values = {name: value for name, value in row.items() if name != "validation"}
+        values |= {f"validation_{name}": value for name, value in validation.items()}
+        self._accelerator.log(values, step=row["step"])
 
     def learning_rates(self) -> dict[str, float]:
         """The rates of the last step, of image and text parameters."""
