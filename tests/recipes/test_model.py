@@ -48,3 +48,10 @@ def test_a_missing_text_encoder_is_told(saved):
     shutil.rmtree(saved[0] / "text_encoder")
     with pytest.raises(OSError, match=r"no text encoder can be loaded from .*text_encoder'"):
         load_model(saved[0])
+
+
+def test_damaged_weights_are_told(saved):
+    weights = saved[0] / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged or of another model"):
+        load_model(saved[0])

@@ -119,7 +119,7 @@ def _read_reports(
     try:
         return {report.id: report for report in read_reports(path)}, []
     except FileNotFoundError:
-        advice = "put the reports beside the manifest, or name their file"
+        advice = "put reports.jsonl beside the manifest"
         return {}, [Problem(path.name, f"there is no such reports file; {advice}")]
     except DataError as error:
         return {}, list(error.problems)

@@ -89,12 +89,20 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[DualEncoder, PretrainCon
     Raises:
         OSError: If a file is missing.
         DataError: If its configuration cannot be used.
+        ValueError: If the weights are damaged, or those of another model.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     folder = Path(folder)
     config = read_config(folder / _CONFIG)
     with torch.random.fork_rng(devices=[]):
         model = build_model(config, folder / _TEXT_ENCODER)
-    model.load_state_dict(load_file(folder / _WEIGHTS))
+    try:
+        model.load_state_dict(load_file(folder / _WEIGHTS))
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(
+            f"{_WEIGHTS} is damaged or of another model ({type(error).__name__}); "
+            "copy the model's folder again"
+        ) from error
     return model.eval(), config
