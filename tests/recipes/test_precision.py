@@ -47,8 +47,8 @@ def scaled(monkeypatch):
     make = recipe.make_accelerator
 
     def start_from(scale):
-        def make_scaled(config):
-            accelerator = make(config)
+        def make_scaled(config, folder):
+            accelerator = make(config, folder)
             accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=5)
             return accelerator
 

@@ -46,8 +46,7 @@ def check_manifest(
         2 errors, 0 warnings
         error: manifest (2)
           manifest.jsonl:1 $: Invalid JSON: EOF while parsing an object at column 1
-          reports.jsonl: there is no such reports file; put the reports beside the manifest, or name
-              their file
+          reports.jsonl: there is no such reports file; put reports.jsonl beside the manifest
     """
     manifest, problems = scan_manifest(path, reports, sequences)
     issues = [Issue("error", "manifest", problem.where, problem.message) for problem in problems]
