@@ -32,7 +32,7 @@ ARMS = {
     "identical": PLAIN_CLIP.model_copy(update={"objective": ObjectiveConfig(target="identical")}),
 }
 DIRECTIONS = ("image_to_text", "text_to_image")
-FIGURES = ("R@1", "R@5", "R@10", "nDCG@10")
+FIGURES = ("R@1", "R@5", "R@10", "nDCG@10", "kind@1")
 
 
 def configuration(arm: str, seed: int) -> PretrainConfig:
