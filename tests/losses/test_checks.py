@@ -115,3 +115,9 @@ def test_clamp_of_a_target_without_tiles() -> None:
 def test_unknown_backend() -> None:
     with pytest.raises(ValueError, match=r"backend must be one of .* got 'cuda'"):
         loss(backend="cuda")
+
+
+def test_features_that_are_no_tensors():
+    features = torch.eye(2)
+    with pytest.raises(ValueError, match="text_features must be a torch tensor, got ndarray"):
+        similarity_clip_loss(features, features.numpy(), 1.0)

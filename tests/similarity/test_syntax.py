@@ -149,6 +149,18 @@ def test_own_place_belongs_to_equal_ids_wherever_they_stand(fitted):
     torch.testing.assert_close(chosen, torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
 
 
+@pytest.mark.parametrize("settings", [{}, {"aggregation": "mean", "gamma": 1.0}])
+def test_autocast_does_not_reach_inside(reports, settings):
+    similarity = SyntaxSimilarity(KERNEL, **settings)
+    expected = similarity.fit(reports).batch().dense()
+    x = torch.randn(len(reports), 3)
+    product = similarity.batch().matmul(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        operator = similarity.fit(reports).batch()
+        torch.testing.assert_close(operator.dense(), expected, rtol=0, atol=0)
+        torch.testing.assert_close(operator.matmul(x), product, rtol=0, atol=0)
+
+
 def test_order_of_findings_and_reports_does_not_matter(reports):
     forward = SyntaxSimilarity().fit(reports).batch().dense()
     turned = [
@@ -197,6 +209,10 @@ def test_misuse_is_refused(reports):
         SyntaxSimilarity().fit([*reports, Report(id="a")])
     with pytest.raises(ValueError, match="sum to at most 1, got 2"):
         SyntaxSimilarity(exact("site") + exact("signal"))
+    with pytest.raises(ValueError, match=r"kernel must be a finding kernel.*got function"):
+        SyntaxSimilarity(lambda a, b: 1.0)
+    with pytest.raises(ValueError, match="Report objects, got dict at position 1"):
+        SyntaxSimilarity().fit([reports[0], {"id": "x"}])
     with pytest.raises(ValueError, match="gamma must be finite and positive"):
         SyntaxSimilarity(gamma=0)
     with pytest.raises(ValueError, match=r"aggregation must be one of .*got 'sum'"):

@@ -14,6 +14,12 @@ FEATURE_TYPES = (*LOW_PRECISION, torch.float32, torch.float64)
 
 def check_features(image_features: Tensor, text_features: Tensor) -> None:
     """Raise a ValueError unless both are (n, d), of one floating type and on one device."""
+    for name, features in (("image_features", image_features), ("text_features", text_features)):
+        if not isinstance(features, Tensor):
+            raise ValueError(
+                f"{name} must be a torch tensor, got {type(features).__name__}; "
+                "convert it with torch.as_tensor"
+            )
     shapes = f"{tuple(image_features.shape)} and {tuple(text_features.shape)}"
     if image_features.ndim != 2 or image_features.shape != text_features.shape:
         raise ValueError(

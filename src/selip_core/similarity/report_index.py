@@ -31,6 +31,11 @@ class ReportIndex:
         distinct: dict[str, "Report"] = {}
         conflicts = []
         for number, report in enumerate(reports):
+            if not hasattr(report, "findings"):
+                raise ValueError(
+                    f"reports must be selip_core.Report objects, got {type(report).__name__} at "
+                    f"position {number}; read JSON with Report.model_validate or read_reports"
+                )
             if distinct.setdefault(report.id, report) != report:
                 conflicts.append(number)
         if conflicts:

@@ -88,6 +88,11 @@ class SyntaxSimilarity(Similarity):
         equal: Literal["one", "aggregate"] = "one",
         normal: Literal["alike", "paper"] = "alike",
     ) -> None:
+        if not isinstance(kernel, FindingKernel):
+            raise ValueError(
+                "kernel must be a finding kernel, such as exact('site') * dice('text'), got "
+                f"{type(kernel).__name__}"
+            )
         if not kernel.largest <= 1 + _ROUNDING:
             raise ValueError(
                 f"the weights of a kernel must sum to at most 1, got {kernel.largest:g}; scale it"
@@ -131,8 +136,9 @@ class SyntaxSimilarity(Similarity):
             ValueError: If there is no report, or two different reports share an id.
         """
         index = ReportIndex(reports)
-        corpus = Corpus.of(index.reports, self.kernel)
-        own = _AGGREGATIONS[self.aggregation].own(corpus) ** self.gamma
+        with _full_precision():
+            corpus = Corpus.of(index.reports, self.kernel)
+            own = _AGGREGATIONS[self.aggregation].own(corpus) ** self.gamma
         self._fitted = _Fitted(index, corpus, self._labels(index, corpus), own)
         return self
 
@@ -159,10 +165,11 @@ class SyntaxSimilarity(Similarity):
         contents = fitted.corpus.contents
         same = Identity(fitted.labels[r], fitted.labels[c], dtype)
         excess = (1 - fitted.own[contents[r]]).clamp(min=0).to(dtype)
-        if self.aggregation == "mean" and self.gamma == 1:
-            return _through_findings(fitted.corpus, contents[r], contents[c], same, excess)
-        table = partial(_AGGREGATIONS[self.aggregation].table, fitted.corpus, dtype=dtype)
-        return _through_contents(table, self.gamma, contents[r], contents[c], same, excess)
+        with _full_precision():
+            if self.aggregation == "mean" and self.gamma == 1:
+                return _through_findings(fitted.corpus, contents[r], contents[c], same, excess)
+            table = partial(_AGGREGATIONS[self.aggregation].table, fitted.corpus, dtype=dtype)
+            return _through_contents(table, self.gamma, contents[r], contents[c], same, excess)
 
     def _labels(self, index: ReportIndex, corpus: Corpus) -> Tensor:
         """Return equal labels for reports that count as the same: similarity 1."""
@@ -182,6 +189,11 @@ class _Fitted:
     corpus: Corpus
     labels: Int[Tensor, " reports"]
     own: Float[Tensor, " contents"]
+
+
+def _full_precision() -> torch.autocast:
+    """Keep autocast out: a training loop may ask for its target inside it."""
+    return torch.autocast("cpu", enabled=False)
 
 
 def _through_findings(

@@ -20,7 +20,8 @@ class SimilarityOperator(abc.ABC):
 
     Row ``i`` is report ``i`` of one batch, column ``j`` report ``j`` of another (often the same).
     Values lie in ``[0, 1]`` and have no unit; whoever uses them as a target normalises them.
-    Operators compute in float32 or float64: vectors in a lower precision are raised to it.
+    Operators compute in float32 or float64: vectors in a lower precision are raised to it, and
+    autocast does not reach inside.
     """
 
     @property
@@ -39,15 +40,15 @@ class SimilarityOperator(abc.ABC):
         """Where the factors lie."""
 
     @abc.abstractmethod
-    def matmul(self, x: Float[Tensor, "columns d"]) -> Float[Tensor, "rows d"]:
-        """Return ``S @ x``."""
+    def _matmul(self, x: Float[Tensor, "columns d"]) -> Float[Tensor, "rows d"]:
+        """Return ``S @ x`` for ``x`` of this operator's precision."""
 
     @abc.abstractmethod
-    def rmatmul(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "columns d"]:
-        """Return ``S.T @ x``."""
+    def _rmatmul(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "columns d"]:
+        """Return ``S.T @ x`` for ``x`` of this operator's precision."""
 
     @abc.abstractmethod
-    def tile(self, rows: slice, columns: slice) -> Float[Tensor, "tile_rows tile_columns"]:
+    def _tile(self, rows: slice, columns: slice) -> Float[Tensor, "tile_rows tile_columns"]:
         """Return a contiguous block as a table."""
 
     @abc.abstractmethod
@@ -57,6 +58,29 @@ class SimilarityOperator(abc.ABC):
     @abc.abstractmethod
     def _to(self, device: torch.device, dtype: torch.dtype) -> Self:
         """Return the operator on that device and in that precision; one of them is another."""
+
+    def matmul(self, x: Float[Tensor, "columns d"]) -> Float[Tensor, "rows d"]:
+        """Return ``S @ x``.
+
+        Raises:
+            ValueError: If ``x`` is not a matrix with a row a column of ``S``.
+        """
+        with self._without_autocast():
+            return self._matmul(self._raised(x, self.shape[1], "matmul"))
+
+    def rmatmul(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "columns d"]:
+        """Return ``S.T @ x``.
+
+        Raises:
+            ValueError: If ``x`` is not a matrix with a row a row of ``S``.
+        """
+        with self._without_autocast():
+            return self._rmatmul(self._raised(x, self.shape[0], "rmatmul"))
+
+    def tile(self, rows: slice, columns: slice) -> Float[Tensor, "tile_rows tile_columns"]:
+        """Return a contiguous block as a table."""
+        with self._without_autocast():
+            return self._tile(rows, columns)
 
     def select(self, rows: Index, columns: Index) -> "SimilarityOperator":
         """Return the block of these rows and columns: a mini-batch, or what one process needs.
@@ -117,6 +141,9 @@ class SimilarityOperator(abc.ABC):
             by_column += terms.sum(0)
         row_sums, column_sums = self.row_sums(), self.column_sums()
         return row_sums.log() - by_row / row_sums, column_sums.log() - by_column / column_sums
+
+    def _without_autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, enabled=False)
 
     def _raised(self, x: Tensor, size: int, name: str) -> Tensor:
         """Return ``x`` in this operator's precision, or say why it cannot be multiplied."""

@@ -56,19 +56,16 @@ class Dense(SimilarityOperator):
         """Where the table lies."""
         return self.values.device
 
-    def matmul(self, x: Tensor) -> Tensor:
-        """Return ``S @ x``."""
-        return self.values @ self._raised(x, self.shape[1], "matmul")
+    def _matmul(self, x: Tensor) -> Tensor:
+        return self.values @ x
 
-    def rmatmul(self, x: Tensor) -> Tensor:
-        """Return ``S.T @ x``."""
-        return self.values.T @ self._raised(x, self.shape[0], "rmatmul")
+    def _rmatmul(self, x: Tensor) -> Tensor:
+        return self.values.T @ x
 
     def _select(self, rows: Index, columns: Index) -> "Dense":
         return Dense(self.values[rows[:, None], columns[None, :]])
 
-    def tile(self, rows: slice, columns: slice) -> Tensor:
-        """Return a contiguous block of the table."""
+    def _tile(self, rows: slice, columns: slice) -> Tensor:
         return self.values[rows, columns]
 
     def _to(self, device: torch.device, dtype: torch.dtype) -> Self:

@@ -83,17 +83,13 @@ class Factored(SimilarityOperator):
         """Where the factors lie."""
         return self.kernel.device
 
-    def matmul(self, x: Tensor) -> Tensor:
-        """Return ``S @ x`` as ``W (K (V' x)) + excess * (E x)``."""
-        x = self._raised(x, self.shape[1], "matmul")
+    def _matmul(self, x: Tensor) -> Tensor:
         means = self.row_weights @ (self.kernel @ (self.column_weights.T @ x))
-        return means + self.excess[:, None] * self.same.matmul(x)
+        return means + self.excess[:, None] * self.same._matmul(x)
 
-    def rmatmul(self, x: Tensor) -> Tensor:
-        """Return ``S.T @ x`` as ``V (K' (W' x)) + E' (excess * x)``."""
-        x = self._raised(x, self.shape[0], "rmatmul")
+    def _rmatmul(self, x: Tensor) -> Tensor:
         means = self.column_weights @ (self.kernel.T @ (self.row_weights.T @ x))
-        return means + self.same.rmatmul(self.excess[:, None] * x)
+        return means + self.same._rmatmul(self.excess[:, None] * x)
 
     def _select(self, rows: Index, columns: Index) -> "Factored":
         row_weights, used_rows = _select_rows(self.row_weights, rows)
@@ -106,12 +102,11 @@ class Factored(SimilarityOperator):
             self.excess[rows],
         )
 
-    def tile(self, rows: slice, columns: slice) -> Tensor:
-        """Return a contiguous block as a table."""
+    def _tile(self, rows: slice, columns: slice) -> Tensor:
         row_weights = _slice_rows(self.row_weights, rows)
         column_weights = _slice_rows(self.column_weights, columns)
         means = (column_weights @ (row_weights @ self.kernel).T).T
-        return means + self.excess[rows, None] * self.same.tile(rows, columns)
+        return means + self.excess[rows, None] * self.same._tile(rows, columns)
 
     def _to(self, device: torch.device, dtype: torch.dtype) -> Self:
         return type(self)(

@@ -75,21 +75,16 @@ class Identity(SimilarityOperator):
         """Where the labels lie."""
         return self.row_labels.device
 
-    def matmul(self, x: Tensor) -> Tensor:
-        """Return ``S @ x``: to each row the sum over its label."""
-        x = self._raised(x, self.shape[1], "matmul")
+    def _matmul(self, x: Tensor) -> Tensor:
         return self._sums(self.column_labels, x)[self.row_labels]
 
-    def rmatmul(self, x: Tensor) -> Tensor:
-        """Return ``S.T @ x``: to each column the sum over its label."""
-        x = self._raised(x, self.shape[0], "rmatmul")
+    def _rmatmul(self, x: Tensor) -> Tensor:
         return self._sums(self.row_labels, x)[self.column_labels]
 
     def _select(self, rows: Index, columns: Index) -> "Identity":
         return Identity(self.row_labels[rows], self.column_labels[columns], self.precision)
 
-    def tile(self, rows: slice, columns: slice) -> Float[Tensor, "tile_rows tile_columns"]:
-        """Return a contiguous block as a table."""
+    def _tile(self, rows: slice, columns: slice) -> Float[Tensor, "tile_rows tile_columns"]:
         equal = self.row_labels[rows, None] == self.column_labels[None, columns]
         return equal.to(self.precision)
 

@@ -65,19 +65,16 @@ class LowRank(SimilarityOperator):
         """Where the factors lie."""
         return self.left.device
 
-    def matmul(self, x: Tensor) -> Tensor:
-        """Return ``S @ x`` in two thin products."""
-        return self.left @ (self.right.T @ self._raised(x, self.shape[1], "matmul"))
+    def _matmul(self, x: Tensor) -> Tensor:
+        return self.left @ (self.right.T @ x)
 
-    def rmatmul(self, x: Tensor) -> Tensor:
-        """Return ``S.T @ x`` in two thin products."""
-        return self.right @ (self.left.T @ self._raised(x, self.shape[0], "rmatmul"))
+    def _rmatmul(self, x: Tensor) -> Tensor:
+        return self.right @ (self.left.T @ x)
 
     def _select(self, rows: Index, columns: Index) -> "LowRank":
         return LowRank(self.left[rows], self.right[columns])
 
-    def tile(self, rows: slice, columns: slice) -> Tensor:
-        """Return a contiguous block as a table."""
+    def _tile(self, rows: slice, columns: slice) -> Tensor:
         return self.left[rows] @ self.right[columns].T
 
     def _to(self, device: torch.device, dtype: torch.dtype) -> Self:

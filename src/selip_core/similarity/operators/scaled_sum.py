@@ -60,20 +60,17 @@ class ScaledSum(SimilarityOperator):
         """Where the factors lie."""
         return self.operators[0].device
 
-    def matmul(self, x: Tensor) -> Tensor:
-        """Return ``S @ x``."""
-        return self._sum([part.matmul(x) for part in self.operators])
+    def _matmul(self, x: Tensor) -> Tensor:
+        return self._sum([part._matmul(x) for part in self.operators])
 
-    def rmatmul(self, x: Tensor) -> Tensor:
-        """Return ``S.T @ x``."""
-        return self._sum([part.rmatmul(x) for part in self.operators])
+    def _rmatmul(self, x: Tensor) -> Tensor:
+        return self._sum([part._rmatmul(x) for part in self.operators])
 
     def _select(self, rows: Index, columns: Index) -> "ScaledSum":
-        return ScaledSum(self.scales, tuple(part.select(rows, columns) for part in self.operators))
+        return ScaledSum(self.scales, tuple(part._select(rows, columns) for part in self.operators))
 
-    def tile(self, rows: slice, columns: slice) -> Tensor:
-        """Return a contiguous block as a table."""
-        return self._sum([part.tile(rows, columns) for part in self.operators])
+    def _tile(self, rows: slice, columns: slice) -> Tensor:
+        return self._sum([part._tile(rows, columns) for part in self.operators])
 
     def _to(self, device: torch.device, dtype: torch.dtype) -> Self:
         return type(self)(self.scales, tuple(part.to(device, dtype) for part in self.operators))
