@@ -144,8 +144,33 @@ def test_runs_on_different_queries_are_not_compared(manifest, tmp_path):
     )
     with pytest.raises(ValueError, match="different queries; run 'selip retrieve' on both"):
         compare(all, some)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="run 'selip retrieve --split test' on it first"):
         compare(all, tmp_path)
+
+
+def test_each_split_has_files_of_its_own(manifest, run, capsys):
+    for name in ("retrieval.json", "retrieval_queries.jsonl"):
+        (run / name).write_text("of the test split")
+    arguments = ["retrieve", "--manifest", str(manifest), "--run", str(run)]
+    assert main([*arguments, "--split", "validation"]) == 0
+    assert f"written: {run / 'retrieval-validation.json'}" in capsys.readouterr().out
+    assert json.loads((run / "retrieval-validation.json").read_text())["split"] == "validation"
+    assert compare(run, run, "validation")["image_to_text"]["R@1"]["value"] == 0
+    for name in ("retrieval.json", "retrieval_queries.jsonl"):
+        assert (run / name).read_text() == "of the test split"
+
+
+def test_normal_reports_alone_cannot_be_measured(manifest, run, tmp_path):
+    for path in manifest.parent.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    reports = [json.loads(line) for line in (tmp_path / "reports.jsonl").open()]
+    (tmp_path / "reports.jsonl").unlink()
+    normal = [one | {"findings": [], "text": "no lesion.", "normal": True} for one in reports]
+    (tmp_path / "reports.jsonl").write_text("".join(json.dumps(one) + "\n" for one in normal))
+    (run / "retrieval-train.json").unlink(missing_ok=True)
+    with pytest.raises(ValueError, match="nothing can be measured on the train rows of"):
+        retrieve(tmp_path / manifest.name, run, split="train", progress=False)
+    assert not (run / "retrieval-train.json").exists()
 
 
 def test_negative_examples_are_refused(manifest, run):
@@ -166,7 +191,8 @@ def test_intervals_resample_patients_not_studies(manifest):
 
 
 def test_a_loaded_model_gives_the_features_of_its_parts(run, manifest):
-    model, _ = load_model(run / "model")
+    model, config = load_model(run / "model")
+    assert load_model(run)[1] == config
     texts = ["high signal in the left pons.", "no lesion."]
     with torch.no_grad():
         torch.testing.assert_close(TextFeatures(model, texts)(texts), model.encode_text(texts))

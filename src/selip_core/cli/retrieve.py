@@ -12,7 +12,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Measure retrieval within each sequence, both ways, on galleries with one "
         "entry per distinct report; normal reports are shown apart. Beside every figure: a 95% "
         "bootstrap interval by patient, the chance level, the size of the gallery. Writes "
-        "retrieval.json into the run's folder.",
+        "retrieval.json into the run's folder, or retrieval-SPLIT.json if that is not test.",
         epilog="example: selip retrieve --manifest data/manifest.jsonl --run runs/first",
     )
     parser.add_argument(
@@ -46,6 +46,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(arguments: argparse.Namespace) -> int:
     """Measure, and print the table."""
     from selip_core.recipes import retrieve
+    from selip_core.recipes.run_folder import RunFolder
     from selip_core.report import retrieval_table
 
     result = retrieve(
@@ -56,5 +57,5 @@ def run(arguments: argparse.Namespace) -> int:
         cache=arguments.cache,
     )
     print(retrieval_table({"value (95 % interval)": result}))
-    print(f"written: {arguments.run_folder / 'retrieval.json'}")
+    print(f"written: {RunFolder(arguments.run_folder).retrieval(arguments.split)}")
     return 0

@@ -108,7 +108,7 @@ def demo(
         )
         phases.run(
             f"Retrieve, {key}",
-            run.retrieval,
+            run.retrieval(),
             partial(retrieve, manifest, run.path, examples=4, cache=cache, progress=progress),
         )
 

@@ -98,7 +98,7 @@ def _arm(key: ArmKey, run: RunFolder, objective: ObjectiveConfig) -> Arm:
         name=NAMES[key],
         key=key,
         objective=told_objective(objective),
-        retrieval=json.loads(run.retrieval.read_text(encoding="utf-8")),
+        retrieval=json.loads(run.retrieval().read_text(encoding="utf-8")),
         history=[json.loads(row) for row in history],
     )
 

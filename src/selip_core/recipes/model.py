@@ -16,6 +16,7 @@ from selip_core.text import TextEncoder
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
 _TEXT_ENCODER = "text_encoder"
+_MODEL = "model"
 
 
 def build_model(config: PretrainConfig, text_architecture: Path | None = None) -> DualEncoder:
@@ -83,8 +84,8 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[DualEncoder, PretrainCon
     """A pretrained model in evaluation mode, on the CPU, and the settings it was trained with.
 
     Args:
-        folder: The ``model`` folder of a pretraining run; it may have been moved or copied from
-            another machine.
+        folder: The folder of a pretraining run, or its ``model`` folder alone, which may have been
+            moved or copied from another machine.
 
     Raises:
         OSError: If a file is missing.
@@ -95,6 +96,8 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[DualEncoder, PretrainCon
     from safetensors.torch import load_file
 
     folder = Path(folder)
+    if (folder / _MODEL).is_dir():  # the folder of a run
+        folder /= _MODEL
     config = read_config(folder / _CONFIG)
     with torch.random.fork_rng(devices=[]):
         model = build_model(config, folder / _TEXT_ENCODER)

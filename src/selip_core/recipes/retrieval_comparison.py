@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from selip_core.data import Manifest
+from selip_core.data.manifest import Split
 from selip_core.evaluation import Measures, paired_difference
 from selip_core.files import atomic_path
 from selip_core.recipes.ranking import Ranking
@@ -58,7 +59,7 @@ def write_queries(path: Path, queries: Sequence[Query]) -> None:
 
 
 def compare(
-    run: str | os.PathLike[str], baseline: str | os.PathLike[str]
+    run: str | os.PathLike[str], baseline: str | os.PathLike[str], split: Split = "test"
 ) -> dict[str, dict[str, dict[str, float]]]:
     """What a run gains over another on the same abnormal volumes and reports.
 
@@ -71,12 +72,13 @@ def compare(
     Args:
         run: The folder of a run.
         baseline: That of the run it is held against.
+        split: The rows that both were measured on.
 
     Raises:
-        OSError: If ``retrieve`` was not run on either.
+        FileNotFoundError: If ``retrieve`` was not run on one of them.
         ValueError: If they were measured on different queries.
     """
-    ours, theirs = (_read_queries(RunFolder(Path(folder)).queries) for folder in (run, baseline))
+    ours, theirs = (_read_queries(RunFolder(Path(folder)), split) for folder in (run, baseline))
     if [_identity(query) for query in ours] != [_identity(query) for query in theirs]:
         raise ValueError(
             f"{run} and {baseline} were measured on different queries; run 'selip retrieve' on "
@@ -103,7 +105,12 @@ def _gains(ours: Sequence[Query], theirs: Sequence[Query]) -> dict[str, dict[str
     return gains
 
 
-def _read_queries(path: Path) -> list[Query]:
+def _read_queries(run: RunFolder, split: Split) -> list[Query]:
+    path = run.queries(split)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{run.path} holds no {path.name}; run 'selip retrieve --split {split}' on it first"
+        )
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 

@@ -14,7 +14,7 @@ from selip_core.evaluation import read_truth
 from selip_core.files import atomic_path
 from selip_core.folders import require_writable
 from selip_core.recipes.embedding import embed_volumes, evaluating
-from selip_core.recipes.galleries import sequence_galleries
+from selip_core.recipes.galleries import Gallery, sequence_galleries
 from selip_core.recipes.model import load_model
 from selip_core.recipes.pretrain import Cache, make_dataset
 from selip_core.recipes.ranking import Truth, rank
@@ -36,7 +36,8 @@ def retrieve(
 ) -> dict[str, Any]:
     """Measure a run's model on a split; writes ``retrieval.json`` into the run and returns it.
 
-    What each abnormal query got goes into ``retrieval_queries.jsonl``, for :func:`compare`.
+    What each abnormal query got goes into ``retrieval_queries.jsonl``, for :func:`compare`. Splits
+    other than ``"test"`` have files of their own: ``retrieval-validation.json`` and so on.
 
     Galleries lie within one sequence and hold one entry per distinct report, embedded by the text
     of the first row that carries it. Of each sequence, and of all together (``"pooled"``: each
@@ -65,8 +66,8 @@ def retrieve(
     Raises:
         OSError: If the run has no finished model.
         DataError: If manifest, reports, truth or volumes cannot be used.
-        ValueError: If ``examples`` is negative, the split has no volume, or the run's folder cannot
-            be written to.
+        ValueError: If ``examples`` is negative, the split has no volume or no abnormal one, or the
+            run's folder cannot be written to.
     """
     if examples < 0:
         raise ValueError(f"examples must be at least 0, got {examples}")
@@ -81,6 +82,7 @@ def retrieve(
     rows = read_rows(manifest, config.data).select(split, config.data.sequences)
     require_rows(rows, split, config.data)
     require_texts(rows, config.data.text)
+    galleries = _measurable_galleries(rows, split)
     truth = _read_truth(rows)
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -91,9 +93,7 @@ def retrieve(
     with evaluating(model):
         text_features = TextFeatures(model, texts)(texts).float().cpu()
 
-    rankings = [
-        rank(gallery, rows, images, text_features, truth) for gallery in sequence_galleries(rows)
-    ]
+    rankings = [rank(gallery, rows, images, text_features, truth) for gallery in galleries]
     result = {
         "format": 1,
         "split": split,
@@ -101,10 +101,21 @@ def retrieve(
         "pooled": summarise(rankings),
         "examples": nearest_reports(rankings, rows, examples),
     }
-    write_queries(folder.queries, abnormal_queries(rankings, rows))
-    with atomic_path(folder.retrieval) as temporary:
+    write_queries(folder.queries(split), abnormal_queries(rankings, rows))
+    with atomic_path(folder.retrieval(split)) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
+
+
+def _measurable_galleries(rows: Manifest, split: Split) -> list[Gallery]:
+    """The galleries; without an abnormal volume there is no figure, of normal volumes neither."""
+    galleries = sequence_galleries(rows)
+    if not any(gallery.abnormal().queries for gallery in galleries):
+        raise ValueError(
+            f"nothing can be measured on the {split} rows of {rows.path}: every report there is "
+            "normal, and retrieval needs abnormal ones; add some, or choose another split"
+        )
+    return galleries
 
 
 def _read_truth(manifest: Manifest) -> Truth | None:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from selip_core.data import Manifest
+from selip_core.data.manifest import Split
 from selip_core.files import atomic_path
 from selip_core.recipes.checkpoint import load_checkpoint
 from selip_core.recipes.config import PretrainConfig, config_differences, read_config
@@ -44,15 +45,18 @@ class RunFolder:
         """The final model: there once training is done."""
         return self.path / "model"
 
-    @property
-    def retrieval(self) -> Path:
-        """What ``selip retrieve`` found."""
-        return self.path / "retrieval.json"
+    def retrieval(self, split: Split = "test") -> Path:
+        """What ``selip retrieve`` found on a split; a name with the split unless it is the test's.
 
-    @property
-    def queries(self) -> Path:
-        """What ``selip retrieve`` found for each abnormal query, one JSON object a query."""
-        return self.path / "retrieval_queries.jsonl"
+        Example:
+            >>> RunFolder(Path("run")).retrieval("validation").name
+            'retrieval-validation.json'
+        """
+        return self.path / f"retrieval{_ending(split)}.json"
+
+    def queries(self, split: Split = "test") -> Path:
+        """What it found for each abnormal query of a split, one JSON object a query."""
+        return self.path / f"retrieval_queries{_ending(split)}.jsonl"
 
     def require_new(self) -> None:
         """Refuse a folder that a run was started in.
@@ -105,6 +109,10 @@ class RunFolder:
         """Write one JSON object an epoch, whole or not at all."""
         with atomic_path(self.history) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def _ending(split: Split) -> str:
+    return "" if split == "test" else f"-{split}"
 
 
 def data_digest(manifest: Manifest) -> str:
