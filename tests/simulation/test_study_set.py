@@ -93,6 +93,14 @@ def test_refuses_a_folder_made_with_other_parameters(tmp_path):
         make(tmp_path, 1, seed=1)
 
 
+def test_refuses_fewer_studies_than_the_folder_holds(tmp_path, hashes):
+    make(tmp_path, 2)
+    before = hashes(tmp_path)
+    with pytest.raises(ValueError, match="holds 2 studies, and 1 were asked for; ask for 2 or"):
+        make(tmp_path, 1)
+    assert hashes(tmp_path) == before
+
+
 def test_refuses_a_folder_of_something_else(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"holds files but no simulation\.json"):
@@ -115,7 +123,7 @@ def test_refuses_a_folder_that_cannot_be_written_before_any_work(tmp_path, monke
     ("options", "message"),
     [
         ({"studies": 0}, "studies must be 1 or more, got 0"),
-        ({"workers": 0}, "workers must be 1 or more, or None, got 0"),
+        ({"workers": 0}, "workers must be 1 or more, got 0"),
         ({"seed": -1}, "seed must be 0 or greater, got -1"),
         ({"spacing": 0.5}, "spacing must be between 1 and 10 mm, got 0.5"),
         ({"normal_share": 1.5}, "normal_share must be between 0 and 1, got 1.5"),

@@ -39,6 +39,21 @@ def prepare_folder(out: Path, parameters: Parameters) -> None:
         )
 
 
+def refuse_to_shrink(out: Path, studies: int) -> None:
+    """Refuse to write tables of fewer studies over those that are there: rows would be lost.
+
+    Raises:
+        ValueError: If the folder's tables name more studies.
+    """
+    truth = out / "truth.jsonl"  # a row a study
+    held = len(truth.read_bytes().splitlines()) if truth.exists() else 0
+    if studies < held:
+        raise ValueError(
+            f"{out} holds {held} studies, and {studies} were asked for; "
+            f"ask for {held} or more, or choose another folder"
+        )
+
+
 def _check_same(card: Path, parameters: Parameters) -> None:
     try:
         found = json.loads(card.read_text(encoding="utf-8"))["parameters"]

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from selip_core._optional import require
 from selip_core.simulation.contrast import SEQUENCES
-from selip_core.simulation.folder import prepare_folder
+from selip_core.simulation.folder import prepare_folder, refuse_to_shrink
 from selip_core.simulation.parameters import Parameters
 from selip_core.simulation.patients import Visit, schedule_visits
 from selip_core.simulation.storage import study_folder, write_study
@@ -72,7 +72,7 @@ def simulate(
     Raises:
         ImportError: If nilearn or scipy is missing; ``pip install "selip-core[demo]"``.
         ValueError: If an argument is out of its range, or the folder cannot be written or holds
-            something else.
+            something else or more studies.
         KeyboardInterrupt: After Ctrl-C. What is written is complete; the same call goes on.
 
     Example:
@@ -89,8 +89,9 @@ def simulate(
     if studies < 1:
         raise ValueError(f"studies must be 1 or more, got {studies}")
     if workers is not None and workers < 1:
-        raise ValueError(f"workers must be 1 or more, or None, got {workers}")
+        raise ValueError(f"workers must be 1 or more, got {workers}")
     prepare_folder(out, parameters)
+    refuse_to_shrink(out, studies)
     visits = schedule_visits(parameters, studies)
     missing = [visit for visit in visits if not study_folder(out, visit.study).exists()]
     _make(out, parameters, missing, workers, progress)
