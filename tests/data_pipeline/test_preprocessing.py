@@ -122,6 +122,9 @@ def test_lists_of_a_configuration_file_are_taken():
     [
         ({"spacing": (4.0, 0.0, 4.0)}, "spacing must be three positive lengths in mm"),
         ({"spacing": (4.0, 4.0)}, "spacing must be three"),
+        ({"spacing": 4.0}, r"spacing must be three numbers in .* depth, height, width, got 4\.0"),
+        ({"size": 48}, "size must be three numbers in the order depth, height, width, got 48"),
+        ({"percentiles": 99.0}, "percentiles must be two numbers, lower and upper, got 99"),
         ({"size": (48, -1, 48)}, "size must be three positive"),
         ({"size": (48.0, 56.0, 48.0)}, "size must be whole numbers"),
         ({"percentiles": (99.0, 1.0)}, "percentiles must rise"),

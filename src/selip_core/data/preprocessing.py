@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         for name in ("spacing", "size", "percentiles"):  # a configuration file holds lists
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            object.__setattr__(self, name, _as_tuple(name, getattr(self, name)))
         _require_positive("spacing", self.spacing, "lengths in mm")
         _require_positive("size", self.size, "whole numbers of voxels")
         if any(not isinstance(length, int) for length in self.size):
@@ -97,6 +97,15 @@ class Preprocessing:
         smoothed = MetaTensor(_smooth(image.as_tensor(), factors), affine=image.affine)
         resample = Spacing(target, mode="bilinear", padding_mode="border", dtype=np.float32)
         return cast(MetaTensor, resample(smoothed)).as_tensor()
+
+
+def _as_tuple(name: str, values: Any) -> tuple[Any, ...]:
+    if isinstance(values, int | float):
+        needed = "two numbers, lower and upper"
+        if name != "percentiles":
+            needed = "three numbers in the order depth, height, width"
+        raise ValueError(f"{name} must be {needed}, got {values}")
+    return tuple(values)
 
 
 def _require_positive(name: str, values: tuple[float, ...], unit: str) -> None:
