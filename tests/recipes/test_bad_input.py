@@ -198,7 +198,7 @@ def test_check_data_tells_before_it_reads_where_it_cannot_write(private, tmp_pat
 @pytest.mark.parametrize("workers", ["0", "-1"])
 def test_a_number_of_threads_below_one(private, capsys, workers):
     assert main(["check-data", str(private / "manifest.jsonl"), "--workers", workers]) == 2
-    assert f"workers must be 1 or more, or None, got {workers}" in capsys.readouterr().err
+    assert f"workers must be 1 or more, got {workers}" in capsys.readouterr().err
 
 
 def test_a_split_without_rows(private, settings, tmp_path, capsys):
@@ -223,8 +223,24 @@ def test_ctrl_c_before_training_says_how_to_go_on(private, settings, tmp_path, c
         patch.setattr(Validator, "__init__", lambda *_: os.kill(os.getpid(), signal.SIGINT))
         assert run_pretrain(private, settings(), tmp_path / "run") == 130
     told = only_message(capsys)
-    assert told.strip().endswith("run is complete: go on with the same command")
+    assert told.strip().endswith(
+        "nothing is saved yet: the same command, without --resume, starts anew"
+    )
     assert list((tmp_path / "run").iterdir()) == []
+    assert run_pretrain(private, settings(epochs=1), tmp_path / "run") == 0
+
+
+def test_a_second_ctrl_c_before_the_first_checkpoint_starts_anew(
+    private, settings, tmp_path, capsys, monkeypatch
+):
+    def press_twice(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Validator, "__call__", press_twice)
+        assert run_pretrain(private, settings(epochs=2), tmp_path / "run") == 130
+    assert "nothing is saved yet: the same command, without --resume" in only_message(capsys)
     assert run_pretrain(private, settings(epochs=1), tmp_path / "run") == 0
 
 
@@ -240,7 +256,7 @@ def test_a_second_ctrl_c_in_a_step_leaves_the_last_checkpoint(
         patch.setattr(Validator, "__call__", press_twice)
         assert run_pretrain(private, config, tmp_path / "run") == 130
     told = only_message(capsys)
-    assert told.strip().endswith("run is complete: go on with the same command and --resume")
+    assert told.strip().endswith("run stands: go on with the same command and --resume")
     assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 1
     assert run_pretrain(private, config, tmp_path / "run", "--resume") == 0
     assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 2

@@ -43,7 +43,7 @@ def check_volumes(manifest: Manifest, workers: int | None, progress: bool) -> li
     from tqdm import tqdm
 
     if workers is not None and workers < 1:
-        raise ValueError(f"workers must be 1 or more, or None, got {workers}")
+        raise ValueError(f"workers must be 1 or more, got {workers}")
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         results = pool.map(lambda index: _examine(manifest, index), range(len(manifest)))
         bar = tqdm(results, "reading volumes", len(manifest), unit="volume", disable=not progress)
