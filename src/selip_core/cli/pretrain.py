@@ -53,6 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _how_to_go_on(out: Path) -> str:
     """What to say of an interruption before training, or of a second one within a step."""
-    started = (out / "config.json").exists()
-    how = "the same command and --resume" if started else "the same command"
-    return f"stopped; what is in {out} is complete: go on with {how}"
+    from selip_core.recipes.run_folder import RunFolder
+
+    if RunFolder(out).holds_checkpoint():
+        how = "go on with the same command and --resume"
+        return f"stopped; the last checkpoint in {out} stands: {how}"
+    return "stopped; nothing is saved yet: the same command, without --resume, starts anew"

@@ -57,6 +57,7 @@ def pretrain(
         ValueError: If settings or data changed since the run was started, ``out`` cannot be written
             to, the split is smaller than a batch, or the loss is not finite.
         KeyboardInterrupt: On Ctrl-C, after a checkpoint was written; the message says how to go on.
+            A second Ctrl-C does not wait for it.
     """
     rows = read_rows(manifest, config.data)
     training = rows.select("train", config.data.sequences)
@@ -89,7 +90,11 @@ def pretrain(
 
     run.start(config)
     accelerator.init_trackers("selip")
-    TrainingLoop(run, digest, config, trainer, corpus, volumes, validator).run(progress)
+    try:
+        TrainingLoop(run, digest, config, trainer, corpus, volumes, validator).run(progress)
+    except KeyboardInterrupt:
+        run.withdraw()
+        raise
     accelerator.end_training()
     if not run.model.exists():
         save_model(run.model, model, config)

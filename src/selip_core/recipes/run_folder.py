@@ -77,6 +77,15 @@ class RunFolder:
         with atomic_path(self.config) as temporary:
             temporary.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
+    def withdraw(self) -> None:
+        """Take the settings back if no checkpoint was written: the run may be started anew."""
+        if not self.holds_checkpoint():
+            self.config.unlink(missing_ok=True)
+
+    def holds_checkpoint(self) -> bool:
+        """Whether a complete checkpoint is there."""
+        return any(self.checkpoint.glob("step-*"))
+
     def resume(self, config: PretrainConfig, digest: str) -> State | None:
         """The last checkpoint, or None if the run was stopped before its first.
 
