@@ -51,7 +51,7 @@ def test_from_nothing_to_the_page_and_again(tiny, tmp_path, capsys):
     assert demo(out, studies=24, epochs=2, progress=False) == out / "report.html"
     assert json.loads((out / "results.json").read_text())["seconds"] == seconds
 
-    with pytest.raises(ValueError, match="started with another clip, another similarity"):
+    with pytest.raises(ValueError, match=r"other settings \(epochs was 2, is now 3\)"):
         demo(out, studies=24, epochs=3)
 
 

@@ -34,5 +34,13 @@ def test_seconds_of_an_interrupted_phase_are_kept(path, monkeypatch):
 
 def test_other_settings_are_refused(path):
     Phases(path, {"seed": 0, "studies": 5})
-    with pytest.raises(ValueError, match="started with another seed; give the earlier value"):
+    told = r"other settings \(seed was 0, is now 1\); give the earlier ones"
+    with pytest.raises(ValueError, match=told):
         Phases(path, {"seed": 1, "studies": 5})
+
+
+def test_a_setting_of_two_sections_is_told_once_and_after_those_of_none(path):
+    Phases(path, {"a": {"epochs": 1}, "b": {"epochs": 1}, "studies": 40})
+    told = r"\(studies was 40, is now 50; epochs was 1, is now 2\)"
+    with pytest.raises(ValueError, match=told):
+        Phases(path, {"a": {"epochs": 2}, "b": {"epochs": 2}, "studies": 50})

@@ -233,7 +233,7 @@ def config_differences(old: PretrainConfig, new: PretrainConfig) -> list[str]:
         >>> config_differences(PretrainConfig(), PretrainConfig(epochs=3))
         ['epochs: 25 -> 3']
     """
-    before, after = _flat(old.model_dump()), _flat(new.model_dump())
+    before, after = flatten(old.model_dump()), flatten(new.model_dump())
     return [
         f"{key}: {before.get(key)} -> {after.get(key)}"
         for key in sorted({**before, **after})
@@ -241,11 +241,17 @@ def config_differences(old: PretrainConfig, new: PretrainConfig) -> list[str]:
     ]
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one dictionary.
+
+    Example:
+        >>> flatten({"seed": 0, "data": {"workers": 2}})
+        {'seed': 0, 'data.workers': 2}
+    """
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

@@ -8,6 +8,7 @@ from typing import Any
 
 from selip_core.files import atomic_path
 from selip_core.folders import require_writable
+from selip_core.recipes.config import flatten
 
 
 class Phases:
@@ -53,12 +54,18 @@ class Phases:
             self._write()
 
     def _require_same(self, found: dict[str, Any]) -> None:
-        keys = sorted(found.keys() | self._settings.keys())
-        different = [key for key in keys if found.get(key) != self._settings.get(key)]
-        if different:
+        before, after = flatten(found), flatten(self._settings)
+        keys = sorted({**before, **after}, key=lambda key: (key.count("."), key))
+        # Sections that share a setting, as two runs share their seed, tell it once.
+        told = dict.fromkeys(
+            f"{key.rpartition('.')[2]} was {before.get(key)!r}, is now {after.get(key)!r}"
+            for key in keys
+            if before.get(key) != after.get(key)
+        )
+        if told:
             raise ValueError(
-                f"{self._path.parent} was started with another {', another '.join(different)}; "
-                "give the earlier values to go on with it, or choose another folder"
+                f"{self._path.parent} was started with other settings ({'; '.join(told)}); "
+                "give the earlier ones to go on with it, or choose another folder"
             )
 
     def _write(self) -> None:
