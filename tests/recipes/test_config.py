@@ -26,10 +26,20 @@ def test_all_wrong_settings_are_told_with_their_place(tmp_path):
     with pytest.raises(DataError, match=r"cannot be used \(3 problems\)") as caught:
         read_config(path)
     message = str(caught.value)
-    assert f"{path} epoch: Extra inputs are not permitted" in message
+    assert f"{path} epoch: unknown setting; did you mean 'epochs'?" in message
     assert f"{path} optimizer.warmup: Input should be less than 1" in message
     assert f"{path} objective.target: Input should be 'none'" in message
     assert "secret" not in message
+
+
+def test_an_unknown_setting_of_a_section_is_looked_for_there(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("[optimizer]\nwarm_up = 0.1\n[text_encoder]\nepochs = 3\n")
+    with pytest.raises(DataError) as caught:
+        read_config(path)
+    assert "optimizer.warm_up: unknown setting; did you mean 'warmup'?" in str(caught.value)
+    told = "text_encoder.epochs: unknown setting; there are name, pooling, frozen"
+    assert told in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "text"), [("a.toml", "= 3"), ("a.json", "{")])

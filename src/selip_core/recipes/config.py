@@ -1,15 +1,19 @@
 """The settings of a pretraining run, read from TOML or JSON."""
 
+import difflib
 import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from selip_core.data import Preprocessing
 from selip_core.errors import DataError, Problem
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class _Section(BaseModel):
@@ -152,7 +156,7 @@ class PretrainConfig(_Section):
     Attributes:
         embed_dim: Length of image and text features.
         epochs: Passes over the training volumes.
-        steps: Steps in all, in place of ``epochs``; None takes ``epochs``.
+        steps: Steps in all; where given it wins over ``epochs``, and None takes ``epochs``.
         seed: Seed of weights, batches and flips.
         mixed_precision: ``"bf16"``, ``"fp16"`` (a GPU, scaled gradients), ``"no"``: float32.
             ``"auto"`` is bfloat16 on a GPU that has it, float16 on an older one, else float32.
@@ -209,13 +213,24 @@ def read_config(path: str | os.PathLike[str]) -> PretrainConfig:
         return PretrainConfig.model_validate(values)
     except ValidationError as error:
         problems = [
-            Problem(
-                f"{path} {'.'.join(map(str, each['loc']))}",
-                each["msg"].removeprefix("Value error, "),
-            )
+            Problem(f"{path} {'.'.join(map(str, each['loc']))}", _told(each))
             for each in error.errors(include_input=False, include_url=False)
         ]
         raise DataError(f"{path} holds settings that cannot be used", problems) from error
+
+
+def _told(error: "ErrorDetails") -> str:
+    """What is wrong with a setting, and if it is unknown, which was meant or which there are."""
+    if error["type"] != "extra_forbidden":
+        return error["msg"].removeprefix("Value error, ")
+    *sections, wrong = map(str, error["loc"])
+    known: Any = PretrainConfig()
+    for section in sections:
+        known = getattr(known, section)
+    names = list(type(known).model_fields)
+    close = difflib.get_close_matches(wrong, names, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names)}"
+    return f"unknown setting; {hint}"
 
 
 def _parse(path: Path) -> Any:
