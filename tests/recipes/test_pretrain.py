@@ -184,7 +184,8 @@ def test_a_missing_text_is_told_by_row(manifest, make_config, tmp_path):
 
 
 def test_a_batch_larger_than_the_split_is_refused(manifest, make_config, tmp_path):
-    with pytest.raises(ValueError, match="batch"):
+    told = r"batch_size=100 is larger than the 18 training rows; lower it \(at least 2 rows"
+    with pytest.raises(ValueError, match=told):
         pretrain(manifest, make_config(data={"batch_size": 100}), tmp_path, progress=False)
     assert not (tmp_path / "config.json").exists()
 

@@ -44,10 +44,11 @@ class TrainingCorpus:
         seed: Seed of batches and mirrors.
 
     Raises:
-        ValueError: If the limits leave no full batch.
+        ValueError: If there are fewer rows than a batch holds, or the limits leave no full batch.
     """
 
     def __init__(self, manifest: Manifest, config: DataConfig, seed: int) -> None:
+        _require_a_batch(len(manifest), config)
         self.manifest = manifest
         labels = [distinct_label(manifest.report_of(index)) for index in range(len(manifest))]
         self._sampler = LimitedBatchSampler(
@@ -100,3 +101,11 @@ class TrainingCorpus:
         text = report_text(report, self._text_field)
         assert text is not None, "texts are checked before training"
         return text
+
+
+def _require_a_batch(rows: int, config: DataConfig) -> None:
+    if rows < config.batch_size:
+        raise ValueError(
+            f"batch_size={config.batch_size} is larger than the {rows} training rows; lower it "
+            "(at least 2 rows are needed)"
+        )
