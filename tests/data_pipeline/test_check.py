@@ -132,6 +132,24 @@ def test_reports(write_set, row):
     assert message(path, "report") == "no row refers to 1 of 3 reports"
 
 
+def test_rejected_rows_leave_no_report_unused(write_set, row):
+    path = write_set([row("a"), row("b", split="training"), row("c")])
+    assert found(path) == {("error", "manifest", "manifest.jsonl:2 $.split")}
+
+
+def test_a_reports_file_in_place_of_the_manifest(write_set, row, tmp_path):
+    write_set([row("a"), row("b"), row("c")])
+    result = check_manifest(tmp_path / "reports.jsonl")
+    assert result.issues[0].where == "reports.jsonl"
+    assert "does not look like a manifest" in result.issues[0].message
+    assert result.warnings == 0
+
+
+def test_one_mistake_on_every_row_is_still_a_manifest(write_set, row):
+    path = write_set([row("a", split="training"), row("b", split="training")])
+    assert "does not look like" not in check_manifest(path).table()
+
+
 def test_duplicate_ids(write_set, row):
     reports = [{"id": "report-a", "normal": True}] * 2
     path = write_set([row("a"), row("a")], reports)
@@ -199,7 +217,7 @@ def test_json_alone(write_set, row, capsys):
 def test_long_lists_are_cut_in_the_table_only(write_set, row):
     path = write_set([row(str(number), sequence="T9", volume="a.nii.gz") for number in range(25)])
     result = check_manifest(path)
-    assert "  and 5 more; the JSON has them all" in result.table()
+    assert "  and 5 more; --json FILE has them all" in result.table()
     assert result.as_dict()["errors"] == 25
 
 

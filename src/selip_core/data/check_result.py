@@ -74,7 +74,7 @@ class CheckResult:
             lines.append(f"{severity}: {check} ({len(issues)})")
             lines += [f"  {_line(issue, show_values)}" for issue in issues[:limit]]
             if len(issues) > limit:
-                lines.append(f"  and {len(issues) - limit} more; the JSON has them all")
+                lines.append(f"  and {len(issues) - limit} more; --json FILE has them all")
         return "\n".join(lines)
 
     def as_dict(self, show_values: bool = False) -> dict[str, Any]:

@@ -81,11 +81,30 @@ def scan_manifest(
     rows, problems = scan_json_lines(path, ManifestRow.model_validate_json)
     if not rows and not problems:
         problems.append(Problem(path.name, "the manifest is empty; it needs one row a volume"))
+    problems = _no_manifest(path, rows, problems) + problems
     problems += _wrong_sequences(path, rows, sequences) + _repeated_ids(path, rows)
     known, report_problems = _read_reports(path, reports)
     problems += report_problems or _missing_reports(path, rows, known)
     manifest = Manifest(path, tuple(rows.values()), known, tuple(rows))
     return manifest, problems
+
+
+def _no_manifest(
+    path: Path, rows: dict[int, ManifestRow], problems: list[Problem]
+) -> list[Problem]:
+    """Return one problem if most lines are no rows at all, such as those of a reports file."""
+    fields: dict[str, set[str]] = {}
+    for problem in problems:
+        place, _, field = problem.where.partition(" ")
+        fields.setdefault(place, set()).add(field)
+    foreign = sum("$" in wrong or {"$.volume", "$.split"} <= wrong for wrong in fields.values())
+    if foreign < 2 or 2 * foreign <= len(rows) + len(fields):  # one line may be a slip
+        return []
+    message = (
+        "this does not look like a manifest: most of its lines are no JSON objects with volume and "
+        "split; give the manifest, not the reports or another file"
+    )
+    return [Problem(path.name, message)]
 
 
 def _wrong_sequences(
