@@ -70,19 +70,19 @@ def run_seeds(work: Path, seeds: Sequence[int], jobs: int) -> None:
 
 
 def figures_of(work: Path, arm: str, seed: int) -> dict[str, float]:
-    """Return the figures of abnormal test studies, each direction apart."""
+    """Return the figures of a run on test studies and their chance levels, by name."""
     path = work / f"{arm}-{seed}" / "retrieval.json"
-    abnormal = json.loads(path.read_text(encoding="utf-8"))["pooled"]["abnormal"]
-    values = {
-        f"{direction} {figure}": abnormal[direction][figure]["value"]
+    pooled = json.loads(path.read_text(encoding="utf-8"))["pooled"]
+    found = {
+        f"{direction} {figure}": pooled["abnormal"][direction][figure]
         for direction in DIRECTIONS
         for figure in FIGURES
     }
-    return values | {
-        f"{direction} {figure} chance": abnormal[direction][figure]["chance"]
-        for direction in DIRECTIONS
-        for figure in FIGURES
-    }
+    # Normal volumes look for the one normal report among all reports.
+    found["normal R@1"] = pooled["normal"]["image_to_text"]["R@1"]
+    found["normal R@10"] = pooled["normal"]["image_to_text"]["R@10"]
+    values = {name: figure["value"] for name, figure in found.items()}
+    return values | {f"{name} chance": figure["chance"] for name, figure in found.items()}
 
 
 def paired(differences: Sequence[float]) -> dict[str, float]:
@@ -98,7 +98,7 @@ def paired(differences: Sequence[float]) -> dict[str, float]:
 def summarise(work: Path, seeds: Sequence[int]) -> dict[str, Any]:
     """Return every run's figures, and the paired differences from plain CLIP."""
     runs = {arm: [figures_of(work, arm, seed) for seed in seeds] for arm in ARMS}
-    names = [f"{direction} {figure}" for direction in DIRECTIONS for figure in FIGURES]
+    names = [name for name in runs["clip"][0] if not name.endswith(" chance")]
     differences = {
         arm: {
             name: paired(
