@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The embedded text encoder is a local folder: nothing is looked up on a hub.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo test lint types tests docs test-gpu clean
+.PHONY: help demo test lint types tests docs test-gpu test-lowest clean
 
 help: ## Show this help.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,8 +37,13 @@ docs: $(VENV)/.test ## Documentation, with warnings as errors.
 test-gpu: $(VENV)/.test ## Tests that need a CUDA device.
 	$(BIN)/pytest -m gpu
 
+test-lowest: ## Tests on the lowest versions that pyproject.toml allows; needs uv and, on Linux, 3 GB.
+	env -u PIP_CONSTRAINT uv venv --clear .venv-lowest
+	VIRTUAL_ENV=.venv-lowest uv pip install --resolution lowest-direct --editable ".[dev]"
+	.venv-lowest/bin/python -m pytest -m "not packaging and not gpu" --ignore tests/docs
+
 clean: ## Remove the environment and everything built.
-	rm -rf $(VENV) build dist docs/_build .coverage* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-lowest build dist docs/_build .coverage* .mypy_cache .pytest_cache .ruff_cache
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
