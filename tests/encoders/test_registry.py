@@ -71,3 +71,24 @@ def test_names_are_known_without_loading_networks():
         "assert not {'monai', 'transformers'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_an_installed_package_offers_its_encoders(tmp_path, monkeypatch):
+    """A package on the path with an entry point, as pip would install it."""
+    (tmp_path / "plugin_encoders.py").write_text(
+        "from selip_core.encoders import ResNetEncoder, register_image_encoder\n"
+        "@register_image_encoder('plugin_net')\n"
+        "def plugin_net(in_channels, embed_dim, pooling):\n"
+        "    return ResNetEncoder(10, in_channels, embed_dim, pooling, width=1 / 16)\n"
+    )
+    information = tmp_path / "plugin-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(
+        "[selip_core.image_encoders]\nplugin = plugin_encoders\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    registry._load_plugins.cache_clear()
+    assert create_image_encoder("plugin_net", embed_dim=3).embed_dim == 3
+    assert list_image_encoders("plugin*") == ["plugin_net"]

@@ -5,6 +5,8 @@ import fnmatch
 import inspect
 import re
 from collections.abc import Callable
+from functools import cache
+from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from selip_core.encoders.interface import ImageEncoder
@@ -15,13 +17,16 @@ AnyFactory = TypeVar("AnyFactory", bound=EncoderFactory)
 
 _FACTORIES: dict[str, EncoderFactory] = {}
 _COMMON = ("in_channels", "embed_dim", "pooling")
+_PLUGINS = "selip_core.image_encoders"
 
 
 def register_image_encoder(name: str) -> Callable[[AnyFactory], AnyFactory]:
     """Return a decorator that makes an encoder class, or a function that builds one, known by name.
 
     The factory is called with ``in_channels``, ``embed_dim`` and ``pooling`` by keyword; its other
-    parameters are the options of :func:`create_image_encoder`.
+    parameters are the options of :func:`create_image_encoder`. A package can offer encoders without
+    being imported: an entry point of the group ``selip_core.image_encoders`` names the module that
+    registers them.
 
     Raises:
         ValueError: If the name is taken.
@@ -51,6 +56,7 @@ def list_image_encoders(pattern: str = "*") -> list[str]:
         >>> list_image_encoders("resnet?0")
         ['resnet10', 'resnet50']
     """
+    _load_plugins()
     return sorted(fnmatch.filter(_FACTORIES, pattern), key=_words_and_numbers)
 
 
@@ -95,7 +101,15 @@ def _words_and_numbers(name: str) -> list[str | int]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
+@cache
+def _load_plugins() -> None:
+    for plugin in entry_points(group=_PLUGINS):
+        plugin.load()
+
+
 def _find(name: str) -> EncoderFactory:
+    if name not in _FACTORIES:
+        _load_plugins()
     if name not in _FACTORIES:
         close = difflib.get_close_matches(name, _FACTORIES) or list_image_encoders()
         raise ValueError(f"no image encoder is named {name!r}; did you mean {', '.join(close)}?")
