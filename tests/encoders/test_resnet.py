@@ -61,10 +61,12 @@ def test_strides_are_steps_in_the_input(stem, axis):
     torch.testing.assert_close(moved.narrow(axis + 2, start + 1, 6), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_quarter_of_the_width_has_a_million_parameters():
-    encoder = ResNetEncoder(10, embed_dim=256, width=0.25)
-    assert 0.9e6 < sum(p.numel() for p in encoder.parameters()) < 1.0e6
-    assert encoder.spec.stage_channels == (16, 16, 32, 64, 128)
+@pytest.mark.parametrize(("width", "millions"), [(1.0, 14), (0.25, 0.9)])
+def test_width_has_the_parameters_that_the_docstring_tells(width, millions):
+    encoder = ResNetEncoder(10, width=width)
+    parameters = sum(p.numel() for p in encoder.network.parameters())
+    assert parameters / 1e6 == pytest.approx(millions, rel=0.05)
+    assert encoder.spec.stage_channels[-1] == 512 * width
 
 
 @pytest.mark.parametrize(
