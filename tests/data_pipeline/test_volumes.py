@@ -87,7 +87,9 @@ def test_truncated_without_compression(tmp_path):
     assert "truncated, damaged" in message_of(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a volume", gzip.compress(b"not a volume" * 99, mtime=0)])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a volume", gzip.compress(b"not a volume" * 99, mtime=0)]
+)
 def test_other_content(tmp_path, content):
     path = tmp_path / "a.nii.gz"
     path.write_bytes(content)
