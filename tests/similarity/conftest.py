@@ -11,7 +11,7 @@ from selip_core.similarity import (
     SyntaxSimilarity,
     exact,
 )
-from selip_core.similarity.operators import sparse_matrix
+from selip_core.similarity.operators import RowBlocks, Sparse
 
 ROWS, COLUMNS = 7, 5
 
@@ -25,23 +25,41 @@ def make_operator(name, dtype):
     def integers(count, high):
         return torch.randint(high, (count,), generator=generator)
 
-    def weights(reports, findings):
-        places = torch.arange(reports).repeat(2)
-        return sparse_matrix(
-            places, integers(2 * reports, findings), random(2 * reports), (reports, findings)
-        )
+    def sparse(rows, columns):
+        """Rows of 0 to 3 entries, some at one place."""
+        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), integers(rows, 4).cumsum(0)])
+        entries = int(offsets[-1])
+        return Sparse(offsets, integers(entries, columns), random(entries), columns)
 
-    same = Identity(integers(ROWS, 4), integers(COLUMNS, 4), dtype)
-    if name == "dense":
-        return Dense(random(ROWS, COLUMNS))
-    if name == "low_rank":
-        return LowRank(random(ROWS, 3), random(COLUMNS, 3))
-    if name == "identity":
-        return same
-    factored = Factored(weights(ROWS, 4), random(4, 3), weights(COLUMNS, 3), same, random(ROWS))
-    if name == "factored":
-        return factored
-    return ScaledSum((0.3, 0.7), (factored, LowRank(random(ROWS, 3), random(COLUMNS, 3))))
+    same = Identity(integers(ROWS, 4), integers(COLUMNS, 4), random(ROWS))
+    low_rank = LowRank(random(ROWS, 3), random(COLUMNS, 3))
+    factored = Factored(sparse(ROWS, 4), Dense(random(4, 3)), sparse(COLUMNS, 3))
+    operators = {
+        "dense": Dense(random(ROWS, COLUMNS)),
+        "low_rank": low_rank,
+        "identity": same,
+        "sparse": sparse(ROWS, COLUMNS),
+        "factored": factored,
+        "row_blocks": RowBlocks(
+            Table(random(4, 4)), integers(ROWS, 4), integers(COLUMNS, 4), dtype
+        ),
+        "scaled_sum": ScaledSum((0.3, 0.5, 0.2), (factored, low_rank, same)),
+    }
+    return operators[name]
+
+
+class Table:
+    """A source of blocks."""
+
+    def __init__(self, values):
+        self.values = values
+        self.nbytes = values.nbytes
+
+    def block(self, rows, columns, dtype):
+        return self.values[rows[:, None], columns[None, :]].to(dtype)
+
+
+OPERATORS = ["dense", "low_rank", "identity", "sparse", "factored", "row_blocks", "scaled_sum"]
 
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
@@ -56,7 +74,7 @@ def device(request):
     return request.param
 
 
-@pytest.fixture(params=["dense", "low_rank", "identity", "factored", "scaled_sum"])
+@pytest.fixture(params=OPERATORS)
 def operator(request, dtype, device):
     """One operator of each kind, 7 x 5, not symmetric, with columns that are equal reports."""
     return make_operator(request.param, dtype).to(device)

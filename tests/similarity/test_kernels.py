@@ -16,7 +16,7 @@ LEAVES = [
 
 def table(leaf, values):
     codes = torch.arange(len(values))
-    return leaf.compare(values)(codes[:, None], codes[None, :])
+    return leaf.compare(leaf.read(values), codes[:, None], codes[None, :])
 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=str)
@@ -32,10 +32,10 @@ def test_symmetric_in_the_unit_interval_and_one_for_equal_values(leaf, values):
 @pytest.mark.parametrize("leaf", LEAVES, ids=str)
 def test_missing_agrees_with_missing_only(leaf):
     codes = torch.tensor([-1, 0])
-    similarity = leaf.compare(["frontal"])(codes[:, None], codes[None, :])
+    similarity = leaf.compare(leaf.read(["frontal"]), codes[:, None], codes[None, :])
     torch.testing.assert_close(similarity, torch.eye(2, dtype=torch.float64))
     missing = torch.tensor([-1])
-    assert leaf.compare([])(missing, missing).item() == 1
+    assert leaf.compare(leaf.read([]), missing, missing).item() == 1
 
 
 def test_dice_by_hand():

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from selip_core.similarity import Dense, Factored, Identity, LowRank, ScaledSum
+from selip_core.similarity.operators import Sparse
 
 
 def test_acts_as_its_dense_matrix(operator):
@@ -99,15 +100,12 @@ def test_factors_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="int64 vector"):
         Identity(torch.ones(2), labels)
     with pytest.raises(ValueError, match="float32 or float64"):
-        Identity(labels, labels, torch.float16)
-    with pytest.raises(ValueError, match="factors do not fit"):
-        Factored(
-            torch.eye(2).to_sparse(),
-            torch.eye(3),
-            torch.eye(2).to_sparse(),
-            Identity(labels, labels),
-            torch.ones(2),
-        )
+        Identity(labels, labels, torch.ones(2, dtype=torch.float16))
+    eye = Sparse.of_table(torch.eye(2))
+    with pytest.raises(ValueError, match=r"\(n, u\), \(u, v\) and \(m, v\), got .*\(3, 3\)"):
+        Factored(eye, Dense(torch.eye(3)), eye)
+    with pytest.raises(ValueError, match="share dtype and device"):
+        Factored(eye, Dense(torch.eye(2).double()), eye)
     with pytest.raises(ValueError, match="as many scales as operators"):
         ScaledSum((1.0, 1.0), (Identity(labels, labels),))
     with pytest.raises(ValueError, match="not negative"):

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from selip_core.findings import PAPER_NORMAL_TEXT, Finding, Report, parse_paper_text
 from selip_core.similarity import SyntaxSimilarity, dice, exact
-from selip_core.similarity.operators import Dense, Factored
 
 KERNEL = (0.5 * exact("site") + 0.5 * exact("signal")) * dice("site")
 
@@ -175,10 +174,11 @@ def test_mean_is_factored_where_findings_repeat_and_a_table_where_not():
         return Report(id=str(i), findings=[Finding(site=f"site {i % sites}")])
 
     similarity = SyntaxSimilarity(exact("site"), aggregation="mean", gamma=1)
-    repeated = similarity.fit([report(i, 4) for i in range(16)]).batch()
-    assert isinstance(repeated, Factored)
+    repeated, _ = similarity.fit([report(i, 4) for i in range(16)]).batch().operators
     assert repeated.kernel.shape == (4, 4)
-    assert isinstance(similarity.fit([report(i, 16) for i in range(16)]).batch(), Dense)
+    assert repeated.row_weights.values.tolist() == [1.0] * 16
+    table, _ = similarity.fit([report(i, 16) for i in range(16)]).batch().operators
+    assert table.kernel.shape == (16, 16)
 
 
 def test_unknown_ids_are_told_by_place_and_not_by_value(fitted):

@@ -1,7 +1,7 @@
 """From the similarity of findings to the similarity of reports."""
 
 import abc
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import final
 
 import torch
@@ -9,66 +9,53 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selip_core.similarity.corpus import Corpus
-from selip_core.similarity.operators import Index, sparse_matrix
+from selip_core.similarity.operators import Index, Sparse
+from selip_core.similarity.operators.sparse import entry_rows
 
-
-@final
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """``W``: the findings of some contents, each with weight one over their number.
-
-    Attributes:
-        matrix: Sparse (COO), contents x used findings; an empty content has an empty row.
-        used: Which distinct findings the columns are.
-        places: The content of each occurrence of a finding.
-        columns: The column of each occurrence of a finding.
-    """
-
-    matrix: Float[Tensor, "contents used"]
-    used: Index
-    places: Index
-    columns: Index
-
-    @classmethod
-    def of(cls, corpus: Corpus, contents: Index, dtype: torch.dtype) -> "Weights":
-        """Gather the findings of these contents."""
-        places, findings = corpus.occurrences(contents)
-        used, columns = torch.unique(findings, return_inverse=True)
-        values = corpus.sizes[contents][places].to(dtype).reciprocal()
-        size = (contents.shape[0], used.shape[0])
-        return cls(sparse_matrix(places, columns, values, size), used, places, columns)
+_BLOCK_VALUES = 2**20
+_BLOCK_PAIRS = 2**20
 
 
 class Aggregation(abc.ABC):
-    """How the kernel of all pairs of findings becomes one number for two reports."""
+    """How the kernel of all pairs of findings becomes one number for two contents of reports."""
 
-    @abc.abstractmethod
-    def table(
+    def block(
         self, corpus: Corpus, rows: Index, columns: Index, dtype: torch.dtype
     ) -> Float[Tensor, "rows columns"]:
         """Return the similarities of contents; an empty content is similar to none (0)."""
+        right, used = corpus.weights(columns, dtype)
+        table = torch.empty(rows.shape[0], columns.shape[0], dtype=dtype)
+        for block in _row_blocks(corpus.sizes[rows], used.shape[0]):
+            left, used_of_block = corpus.weights(rows[block], dtype)
+            # The kernel is symmetric, and the product with columns needs it column after column.
+            of_columns = self.of_columns(corpus.block(used, used_of_block, dtype), right)
+            table[block] = left.matmul(of_columns.T.contiguous())
+        return table
+
+    @abc.abstractmethod
+    def of_columns(
+        self, kernel: Float[Tensor, "v u"], columns: Sparse
+    ) -> Float[Tensor, "columns u"]:
+        """Return the similarity of contents to single findings, given that of their findings."""
 
     @abc.abstractmethod
     def own(self, corpus: Corpus) -> Float[Tensor, " contents"]:
-        """Return the similarity of each content with itself, in float64."""
+        """Return the similarity of each content with itself, in float64; 0 for an empty one."""
 
 
 @final
 class Mean(Aggregation):
     """The mean over all pairs of findings: ``W K V'``, bilinear."""
 
-    def table(
-        self, corpus: Corpus, rows: Index, columns: Index, dtype: torch.dtype
-    ) -> Float[Tensor, "rows columns"]:
-        """Return ``W K V'``."""
-        left, right = Weights.of(corpus, rows, dtype), Weights.of(corpus, columns, dtype)
-        kernel = corpus.compare(left.used[:, None], right.used[None, :]).to(dtype)
-        return (right.matrix @ (left.matrix @ kernel).T).T
+    def of_columns(self, kernel: Tensor, columns: Sparse) -> Tensor:
+        """Return the means ``V K``."""
+        return columns.matmul(kernel)
 
     def own(self, corpus: Corpus) -> Float[Tensor, " contents"]:
         """Return the mean over the pairs of each content's own findings."""
-        contents, values, _ = _own_pairs(corpus)
-        sums = torch.zeros(corpus.sizes.shape[0], dtype=values.dtype).index_add(0, contents, values)
+        sums = torch.zeros(corpus.sizes.shape[0], dtype=torch.float64)
+        for contents, values, _ in _own_pairs(corpus):
+            sums.index_add_(0, contents, values)
         return sums / corpus.sizes.clamp(min=1).square()
 
 
@@ -79,42 +66,78 @@ class Best(Aggregation):
     ``(mean_i max_j k_ij + mean_j max_i k_ij) / 2``.
     """
 
-    def table(
+    def block(
         self, corpus: Corpus, rows: Index, columns: Index, dtype: torch.dtype
     ) -> Float[Tensor, "rows columns"]:
         """Return the best matches of both directions, averaged."""
-        left, right = Weights.of(corpus, rows, dtype), Weights.of(corpus, columns, dtype)
-        kernel = corpus.compare(left.used[:, None], right.used[None, :]).to(dtype)
-        of_left = left.matrix @ _largest(kernel.T, right).T
-        of_right = right.matrix @ _largest(kernel, left).T
-        return (of_left + of_right.T) / 2
+        forth = super().block(corpus, rows, columns, dtype)
+        back = forth if rows is columns else super().block(corpus, columns, rows, dtype)
+        return (forth + back.T) / 2
+
+    def of_columns(self, kernel: Tensor, columns: Sparse) -> Tensor:
+        """Return each finding's best match in each content."""
+        return _largest_of_rows(kernel, columns)
 
     def own(self, corpus: Corpus) -> Float[Tensor, " contents"]:
         """Return the mean, over each content's findings, of the best match among its own."""
-        _, values, firsts = _own_pairs(corpus)
-        best = torch.zeros(corpus.findings.shape[0], dtype=values.dtype)
-        best = best.scatter_reduce(0, firsts, values, "amax")
-        of_occurrence = torch.repeat_interleave(torch.arange(corpus.sizes.shape[0]), corpus.sizes)
-        sums = torch.zeros(corpus.sizes.shape[0], dtype=values.dtype)
-        return sums.index_add(0, of_occurrence, best) / corpus.sizes.clamp(min=1)
+        best = torch.zeros(corpus.findings.shape[0], dtype=torch.float64)
+        for _, values, firsts in _own_pairs(corpus):
+            best.scatter_reduce_(0, firsts, values, "amax")
+        sums = torch.zeros(corpus.sizes.shape[0], dtype=torch.float64)
+        return sums.index_add(0, entry_rows(corpus.offsets), best) / corpus.sizes.clamp(min=1)
 
 
-def _largest(
-    kernel: Float[Tensor, "used others"], weights: Weights
-) -> Float[Tensor, "contents others"]:
-    """Return for each content the largest row of its findings; 0 for an empty content."""
-    rows = kernel[weights.columns]
-    largest = kernel.new_zeros(weights.matrix.shape[0], kernel.shape[1])
-    return largest.scatter_reduce(0, weights.places[:, None].expand_as(rows), rows, "amax")
+def _row_blocks(sizes: Index, width: int) -> Iterator[slice]:
+    """Yield consecutive rows that together have few enough findings for the cache."""
+    room = max(1, _BLOCK_VALUES // max(width, 1))
+    ends = sizes.cumsum(0).tolist()
+    start = taken = 0
+    for row, end in enumerate(ends):
+        if end - taken > room and row > start:
+            yield slice(start, row)
+            start, taken = row, ends[row - 1]
+    if start < len(ends):
+        yield slice(start, len(ends))
 
 
-def _own_pairs(corpus: Corpus) -> tuple[Index, Float[Tensor, " pairs"], Index]:
-    """Return content, kernel, and first occurrence of every pair of findings within a content."""
-    sizes = corpus.sizes
-    of_occurrence = torch.repeat_interleave(torch.arange(sizes.shape[0]), sizes)
-    partners = sizes[of_occurrence]
-    firsts = torch.repeat_interleave(torch.arange(corpus.findings.shape[0]), partners)
-    begins = partners.cumsum(0) - partners
-    contents = of_occurrence[firsts]
-    seconds = corpus.offsets[contents] + torch.arange(firsts.shape[0]) - begins[firsts]
-    return contents, corpus.compare(corpus.findings[firsts], corpus.findings[seconds]), firsts
+def _largest_of_rows(
+    values: Float[Tensor, "findings others"], sets: Sparse
+) -> Float[Tensor, "sets others"]:
+    """Return for each set of findings the largest of their rows; 0 for an empty set."""
+    sizes = sets.offsets.diff()
+    order = sizes.argsort(descending=True, stable=True)
+    begins, sizes = sets.offsets[:-1][order], sizes[order]
+    largest = values.new_zeros(sizes.shape[0], values.shape[1])
+    # Set by set in order of size: the k-th findings of all sets that have so many, at once.
+    counts = torch.bincount(sizes).flip(0).cumsum(0).flip(0)[1:].tolist()
+    for place, count in enumerate(counts):
+        rows = values[sets.columns[begins[:count] + place]]
+        torch.maximum(largest[:count], rows, out=largest[:count])
+    result = torch.empty_like(largest)
+    result[order] = largest
+    return result
+
+
+def _own_pairs(corpus: Corpus) -> Iterator[tuple[Index, Float[Tensor, " pairs"], Index]]:
+    """Yield content, kernel, and first occurrence of the pairs of findings within contents."""
+    of_occurrence = entry_rows(corpus.offsets)
+    partners = corpus.sizes[of_occurrence]
+    start = 0
+    for stop in _pair_blocks(partners):
+        firsts = torch.repeat_interleave(torch.arange(start, stop), partners[start:stop])
+        begins = torch.repeat_interleave(
+            partners[start:stop].cumsum(0) - partners[start:stop], partners[start:stop]
+        )
+        contents = of_occurrence[firsts]
+        seconds = corpus.offsets[contents] + torch.arange(firsts.shape[0]) - begins
+        values = corpus.pairs(corpus.findings[firsts], corpus.findings[seconds], torch.float64)
+        yield contents, values, firsts
+        start = stop
+
+
+def _pair_blocks(partners: Index) -> list[int]:
+    """Return where to stop so that each block of occurrences has a bounded number of pairs."""
+    number = partners.cumsum(0) // _BLOCK_PAIRS
+    changes = (number.diff() > 0).nonzero().squeeze(1) + 1
+    stops: list[int] = changes.tolist()
+    return [*stops, partners.shape[0]] if partners.shape[0] else []

@@ -40,4 +40,5 @@ def identical_positives(
         )
 
     rows = encoded(ids_or_labels)
-    return Identity(rows, rows if columns is None else encoded(columns), dtype)
+    ones = torch.ones(rows.shape[0], dtype=dtype)
+    return Identity(rows, rows if columns is None else encoded(columns), ones)

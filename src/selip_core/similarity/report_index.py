@@ -1,65 +1,113 @@
 """Positions of reports by their ids."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
 import torch
+from torch import Tensor
 
 from selip_core.similarity.operators import Index
 
 if TYPE_CHECKING:
     from selip_core.findings import Report
 
+_SHOWN = 10
+
 
 @final
 class ReportIndex:
-    """The distinct reports of a corpus, in the order in which they came.
+    """The distinct reports of a corpus, in the order in which they came, by what they say.
 
-    The same report may come several times (several volumes, one report).
-
-    Raises:
-        ValueError: If there is no report, or two different reports share an id.
+    The same report may come several times (several volumes, one report). What a report says is
+    known by one number, such as the position of its content; nothing of the report is kept.
 
     Example:
         >>> from selip_core import Report
-        >>> index = ReportIndex([Report(id="a"), Report(id="b"), Report(id="a")])
+        >>> index = ReportIndex()
+        >>> [index.add(Report(id=id), says=7) for id in ("a", "b", "a")]
+        [True, True, False]
         >>> index.positions(["b", "a"], "rows")
         tensor([1, 0])
     """
 
-    def __init__(self, reports: "Iterable[Report]") -> None:
-        distinct: dict[str, "Report"] = {}
-        conflicts = []
-        for number, report in enumerate(reports):
-            if not hasattr(report, "findings"):
-                raise ValueError(
-                    f"reports must be selip_core.Report objects, got {type(report).__name__} at "
-                    f"position {number}; read JSON with Report.model_validate or read_reports"
-                )
-            if distinct.setdefault(report.id, report) != report:
-                conflicts.append(number)
-        if conflicts:
-            raise ValueError(
-                "different reports must have different ids; an earlier report has the id of the "
-                f"reports at positions {conflicts[:10]} ({len(conflicts)} in all)"
-            )
-        if not distinct:
-            raise ValueError("a similarity needs at least one report to be fitted, got none")
-        self.reports = tuple(distinct.values())
-        self._positions = {id: position for position, id in enumerate(distinct)}
+    def __init__(self, ids: Sequence[str] = (), says: Sequence[int] = ()) -> None:
+        self._positions = {id: position for position, id in enumerate(ids)}
+        self._says = list(says)
+        self._read = len(self._says)
+        self._conflicts: list[int] = []
 
-    def positions(self, ids: Sequence[str] | None, name: str) -> Index:
-        """Return the positions (int64) of these ids, or of all reports for ``None``.
+    def add(self, report: "Report", says: int) -> bool:
+        """Add a report and return whether it is new; ``says`` is equal for what says the same."""
+        position = self._positions.setdefault(report.id, len(self._says))
+        self._read += 1
+        if position == len(self._says):
+            self._says.append(says)
+            return True
+        if self._says[position] != says:
+            self._conflicts.append(self._read - 1)
+        return False
+
+    def check(self) -> None:
+        """Look at what was added.
 
         Raises:
-            ValueError: If an id is not fitted; the message gives places in ``ids``, not the ids.
+            ValueError: If there is no report, or two different reports share an id.
+        """
+        if self._conflicts:
+            raise ValueError(
+                "different reports must have different ids; an earlier report has the id of the "
+                f"reports at positions {self._conflicts[:_SHOWN]} ({len(self._conflicts)} in all)"
+            )
+        if not self._says:
+            raise ValueError("a similarity needs at least one report to be fitted, got none")
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids, in order."""
+        return list(self._positions)
+
+    @property
+    def says(self) -> Index:
+        """What each report says."""
+        return torch.tensor(self._says, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self._says)
+
+    def positions(
+        self, ids: Sequence[str] | Index | None, name: str, *, show_ids: bool = False
+    ) -> Index:
+        """Return the positions (int64) of these ids; positions are checked; ``None`` is all.
+
+        Raises:
+            ValueError: If an id is not fitted; the message gives places in ``ids``, and the ids
+                themselves with ``show_ids`` only.
         """
         if ids is None:
-            return torch.arange(len(self.reports))
-        unknown = [place for place, id in enumerate(ids) if id not in self._positions]
+            return torch.arange(len(self))
+        if isinstance(ids, Tensor):
+            return self._checked(ids, name)
+        found = [self._positions.get(id, -1) for id in ids]
+        unknown = [place for place, position in enumerate(found) if position < 0]
         if unknown:
+            shown = f" ({[ids[place] for place in unknown[:_SHOWN]]})" if show_ids else ""
             raise ValueError(
                 f"{name} must hold ids of fitted reports; {len(unknown)} of {len(ids)} are not, "
-                f"at places {unknown[:10]}; fit all reports that training will show"
+                f"at places {unknown[:_SHOWN]}{shown}; fit or extend with all reports that "
+                "training will show"
             )
-        return torch.tensor([self._positions[id] for id in ids], dtype=torch.int64)
+        return torch.tensor(found, dtype=torch.int64)
+
+    def _checked(self, positions: Index, name: str) -> Index:
+        positions = positions.cpu()
+        if positions.ndim != 1 or positions.dtype != torch.int64:
+            raise ValueError(
+                f"{name} must be ids or an int64 vector of positions, got {positions.dtype} of "
+                f"shape {tuple(positions.shape)}"
+            )
+        if positions.numel() and not 0 <= int(positions.min()) <= int(positions.max()) < len(self):
+            raise ValueError(
+                f"{name} must be positions below {len(self)}, the number of fitted reports, got "
+                f"{int(positions.min())} to {int(positions.max())}"
+            )
+        return positions

@@ -1,7 +1,7 @@
 """Similarity of reports by the meaning of their texts."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, Self, final
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selip_core.similarity.operators import LowRank
 from selip_core.similarity.report_index import ReportIndex
-from selip_core.similarity.similarity import Similarity
+from selip_core.similarity.similarity import Rows, Similarity, watched
 
 if TYPE_CHECKING:
     from selip_core.findings import Report
@@ -53,49 +53,75 @@ class SemanticSimilarity(Similarity):
     ) -> None:
         self.encoder = encoder
         self._index: ReportIndex | None = None
-        self._factor: Float[Tensor, "reports r"] | None = None
+        self._factor: Float[Tensor, "texts r"] | None = None
+        self._texts: dict[str, int] = {}
 
-    def fit(self, reports: "Iterable[Report]") -> Self:
+    def fit(self, reports: "Iterable[Report]", *, progress: bool = False) -> Self:
         """Embed every distinct text of the corpus once.
 
+        See :meth:`Similarity.fit`.
+
         Raises:
-            ValueError: If a report has no text, or the encoder's result is not a finite matrix with
-                a row a text and no row of zeros.
+            ValueError: Also if a report has no text, or the encoder's result is not a finite matrix
+                with a row a text and no row of zeros.
         """
-        index = ReportIndex(reports)
-        missing = [place for place, report in enumerate(index.reports) if report.text is None]
+        return self._learn(reports, ReportIndex(), {}, progress)
+
+    def extend(self, reports: "Iterable[Report]", *, progress: bool = False) -> Self:
+        """Embed the texts of further reports.
+
+        See :meth:`Similarity.extend`.
+        """
+        index = ReportIndex(self.index.ids, self.index.says.tolist())
+        return self._learn(reports, index, dict(self._texts), progress)
+
+    def _learn(
+        self, reports: "Iterable[Report]", index: ReportIndex, texts: dict[str, int], progress: bool
+    ) -> Self:
+        missing, count = [], 0
+        for count, report in enumerate(watched(reports, progress), 1):
+            if report.text is None:
+                missing.append(count - 1)
+                continue
+            index.add(report, says=texts.setdefault(report.text, len(texts)))
         if missing:
             raise ValueError(
-                f"semantic similarity needs texts; {len(missing)} of {len(index.reports)} reports "
+                f"semantic similarity needs texts; {len(missing)} of {count} reports "
                 f"have none, at positions {missing[:10]}"
             )
-        texts = [str(report.text) for report in index.reports]
-        distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        embeddings = _unit_rows(_embed(self.encoder, list(distinct)), len(distinct))
+        index.check()
+        embeddings = _unit_rows(_embed(self.encoder, list(texts)), len(texts))
         # (1 + e e') / 2 = [e, 1] [e, 1]' / 2
-        ones = torch.ones(len(distinct), 1, dtype=embeddings.dtype)
-        factor = torch.cat([embeddings, ones], dim=1) * 0.5**0.5
-        self._index = index
-        self._factor = factor[torch.tensor([distinct[text] for text in texts])]
+        ones = torch.ones(len(texts), 1, dtype=embeddings.dtype)
+        self._factor = torch.cat([embeddings, ones], dim=1) * 0.5**0.5
+        self._index, self._texts = index, texts
         return self
+
+    @property
+    def index(self) -> ReportIndex:
+        """The fitted reports; each says the place of its text."""
+        if self._index is None:
+            raise ValueError("this similarity is not fitted; call fit(reports) first")
+        return self._index
 
     def batch(
         self,
-        rows: Sequence[str] | None = None,
-        columns: Sequence[str] | None = None,
+        rows: Rows = None,
+        columns: Rows = None,
         *,
         dtype: torch.dtype = torch.float32,
+        show_ids: bool = False,
     ) -> LowRank:
         """Return the similarity of some fitted reports as an operator of low rank.
 
         See :meth:`Similarity.batch` for the arguments and errors.
         """
-        if self._index is None or self._factor is None:
-            raise ValueError("this similarity is not fitted; call fit(reports) first")
-        left = self._factor[self._index.positions(rows, "rows")].to(dtype)
-        if columns is None:
-            return LowRank(left, left)
-        return LowRank(left, self._factor[self._index.positions(columns, "columns")].to(dtype))
+        index = self.index
+        r = index.positions(rows, "rows", show_ids=show_ids)
+        c = r if columns is None else index.positions(columns, "columns", show_ids=show_ids)
+        assert self._factor is not None
+        left = self._factor[index.says[r]].to(dtype)
+        return LowRank(left, left if c is r else self._factor[index.says[c]].to(dtype))
 
 
 def _embed(encoder: Any, texts: list[str]) -> Any:

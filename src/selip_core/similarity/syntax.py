@@ -1,38 +1,36 @@
 """Similarity of reports by the fields of their findings."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Literal, Self, final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from selip_core.similarity.aggregation import Aggregation, Best, Mean, Weights
-from selip_core.similarity.corpus import Corpus
+from selip_core.similarity.aggregation import Aggregation, Best, Mean
+from selip_core.similarity.corpus import Corpus, CorpusBuilder
 from selip_core.similarity.kernels import FindingKernel, dice, exact
-from selip_core.similarity.operators import (
-    Dense,
-    Factored,
-    Identity,
-    Index,
-    SimilarityOperator,
-    sparse_matrix,
+from selip_core.similarity.operators import Factored, Identity, Index, SimilarityOperator
+from selip_core.similarity.own_floor import lift_equal
+from selip_core.similarity.paths import (
+    Contents,
+    Path,
+    choose_path,
+    through_contents,
+    through_findings,
 )
 from selip_core.similarity.report_index import ReportIndex
-from selip_core.similarity.similarity import Similarity
+from selip_core.similarity.shaping import Shaping
+from selip_core.similarity.similarity import Rows, Similarity, watched
 
 if TYPE_CHECKING:
     from selip_core.findings import Report
 
-DEFAULT_KERNEL = exact("negated") * (
-    0.4 * exact("site") + 0.2 * exact("laterality") + 0.4 * exact("signal")
-)
-"""Equal site, side and signal; a negated finding never matches an affirmed one."""
+DEFAULT_KERNEL = 0.4 * exact("site") + 0.2 * exact("laterality") + 0.4 * exact("signal")
+"""Equal site, side and signal."""
 
 _AGGREGATIONS: dict[str, Aggregation] = {"best": Best(), "mean": Mean()}
-_LARGEST_TABLE = 8192
 _NORMAL_LABEL = -1
 _ROUNDING = 1e-9
 
@@ -42,8 +40,9 @@ class SyntaxSimilarity(Similarity):
     """How alike two reports are by their findings, field by field, in ``[0, 1]``.
 
     Findings are compared by a kernel ``k``, reports by the best matches of their findings (or by
-    the mean over all pairs), sharpened: ``S = aggregate(k) ** gamma``. Then, in this order: equal
-    reports, normal reports, unknown reports, and equal ids (always 1).
+    the mean over all pairs), then shaped: ``S = shape(aggregate(k))``. Then, in this order: equal
+    reports, normal reports, unknown reports, and equal ids (always 1); last the floor of the own
+    report.
 
     Args:
         kernel: Compares two findings; its weights sum to at most 1. By default
@@ -51,10 +50,21 @@ class SyntaxSimilarity(Similarity):
         aggregation: ``"best"``: ``(mean_i max_j k_ij + mean_j max_i k_ij) / 2``;
             ``"mean"``: over all pairs, as in the paper.
         gamma: Power of the reports' similarity; above 1 it sharpens.
+        min_similarity: What is smaller, after the power, becomes 0; in ``[0, 1]``.
+        top_k: What is neither among the ``top_k`` largest of its row nor of its column becomes 0;
+            equal values stay or go together. It counts the distinct reports of a batch, not their
+            repetitions, a report's own included. ``None`` keeps all.
+        own_floor: The share that the same report (equal ids, and what ``equal`` and ``normal`` make
+            the same) has at least of each row's and each column's sum; the others are scaled down
+            for it. In ``[0, 1)``. It depends on the whole batch: for several processes make the
+            operator of the global batch and ``select`` from it.
         equal: Reports with the same findings (in the fields that the kernel reads) have similarity
             1 (``"one"``), or what the aggregation gives (``"aggregate"``, as in the paper).
         normal: Two normal reports have similarity 1 (``"alike"``), or 0 (``"paper"``). A normal
             and an abnormal one always have 0.
+        negated: A negated finding never matches an affirmed one (``"apart"``: the kernel is
+            multiplied by ``exact("negated")``), or whether it is negated is not looked at
+            (``"ignored"``).
 
     Raises:
         ValueError: If an argument is not one of these.
@@ -85,8 +95,12 @@ class SyntaxSimilarity(Similarity):
         *,
         aggregation: Literal["best", "mean"] = "best",
         gamma: float = 8.0,
+        min_similarity: float = 0.0,
+        top_k: int | None = None,
+        own_floor: float = 0.0,
         equal: Literal["one", "aggregate"] = "one",
         normal: Literal["alike", "paper"] = "alike",
+        negated: Literal["apart", "ignored"] = "apart",
     ) -> None:
         if not isinstance(kernel, FindingKernel):
             raise ValueError(
@@ -97,16 +111,20 @@ class SyntaxSimilarity(Similarity):
             raise ValueError(
                 f"the weights of a kernel must sum to at most 1, got {kernel.largest:g}; scale it"
             )
-        if not 0 < gamma < float("inf"):
-            raise ValueError(f"gamma must be finite and positive, got {gamma}")
+        if not 0 <= own_floor < 1:
+            raise ValueError(f"own_floor must be at least 0 and below 1, got {own_floor}")
         _check_choice("aggregation", aggregation, tuple(_AGGREGATIONS))
         _check_choice("equal", equal, ("one", "aggregate"))
         _check_choice("normal", normal, ("alike", "paper"))
+        _check_choice("negated", negated, ("apart", "ignored"))
         self.kernel = kernel
         self.aggregation = aggregation
-        self.gamma = gamma
+        self.shaping = Shaping(gamma, min_similarity, top_k)
+        self.own_floor = own_floor
         self.equal = equal
         self.normal = normal
+        self.negated = negated
+        self._kernel = exact("negated") * kernel if negated == "apart" else kernel
         self._fitted: _Fitted | None = None
 
     @classmethod
@@ -126,110 +144,135 @@ class SyntaxSimilarity(Similarity):
         """
         fields = site_weight * exact("site") + signal_weight * exact("signal")
         return cls(
-            fields * dice("text"), aggregation="mean", gamma=1.0, equal="aggregate", normal="paper"
+            fields * dice("text"),
+            aggregation="mean",
+            gamma=1.0,
+            equal="aggregate",
+            normal="paper",
+            negated="ignored",
         )
 
-    def fit(self, reports: "Iterable[Report]") -> Self:
+    def fit(self, reports: "Iterable[Report]", *, progress: bool = False) -> Self:
         """Learn the corpus: its distinct findings and the tables between their values.
 
-        Raises:
-            ValueError: If there is no report, or two different reports share an id.
+        See :meth:`Similarity.fit` for the arguments and errors.
         """
-        index = ReportIndex(reports)
+        return self._learn(reports, ReportIndex(), CorpusBuilder(self._kernel), progress)
+
+    def extend(self, reports: "Iterable[Report]", *, progress: bool = False) -> Self:
+        """Learn further reports; tables are built again over all values.
+
+        See :meth:`Similarity.extend` for the arguments and errors.
+        """
+        fitted = self._require_fitted()
+        index = ReportIndex(fitted.index.ids, fitted.index.says.tolist())
+        return self._learn(reports, index, CorpusBuilder.of(fitted.corpus), progress)
+
+    def _learn(
+        self,
+        reports: "Iterable[Report]",
+        index: ReportIndex,
+        builder: CorpusBuilder,
+        progress: bool,
+    ) -> Self:
+        for report in watched(reports, progress):
+            index.add(report, says=2 * builder.add(report) + bool(report.normal))
+        index.check()
         with _full_precision():
-            corpus = Corpus.of(index.reports, self.kernel)
-            own = _AGGREGATIONS[self.aggregation].own(corpus) ** self.gamma
-        self._fitted = _Fitted(index, corpus, self._labels(index, corpus), own)
+            corpus = builder.build()
+            own = _AGGREGATIONS[self.aggregation].own(corpus)
+        self._fitted = self._fitted_on(index, corpus, own)
         return self
+
+    def _fitted_on(
+        self, index: ReportIndex, corpus: Corpus, own: Float[Tensor, " contents"]
+    ) -> "_Fitted":
+        contents, normal = index.says // 2, index.says % 2 == 1
+        return _Fitted(index, corpus, own, contents, self._labels(corpus, contents, normal))
+
+    @property
+    def index(self) -> ReportIndex:
+        """The fitted reports."""
+        return self._require_fitted().index
 
     def batch(
         self,
-        rows: Sequence[str] | None = None,
-        columns: Sequence[str] | None = None,
+        rows: Rows = None,
+        columns: Rows = None,
         *,
         dtype: torch.dtype = torch.float32,
+        show_ids: bool = False,
     ) -> SimilarityOperator:
         """Return the similarity of some fitted reports as an operator.
 
         The plain mean is factored through the distinct findings where these are at most half as
-        many as the reports; otherwise, below 8192 reports, it is a table. Every other similarity
-        is factored through the distinct contents of reports.
+        many as the reports. Every other similarity goes through the distinct contents of reports:
+        a table of them below 8192, its entries alone where shaping keeps few, else blocks of rows
+        that each product computes again. :meth:`describe` says which.
 
         See :meth:`Similarity.batch` for the arguments and errors.
         """
+        fitted = self._require_fitted()
+        r = fitted.index.positions(rows, "rows", show_ids=show_ids)
+        c = r if columns is None else fitted.index.positions(columns, "columns", show_ids=show_ids)
+        labels, row_contents = fitted.labels, fitted.contents[r]
+        column_contents = row_contents if c is r else fitted.contents[c]
+        with _full_precision():
+            unequal = self._unequal(fitted.corpus, row_contents, column_contents, dtype)
+            own = self.shaping.apply(fitted.own[row_contents]).to(dtype)
+            same = Identity(labels[r], labels[c], torch.ones(r.shape[0], dtype=dtype))
+            return lift_equal(unequal, same, own, self.own_floor)
+
+    def _unequal(self, corpus: Corpus, rows: Index, columns: Index, dtype: torch.dtype) -> Factored:
+        path = self._path(corpus, rows, columns)
+        if path == "findings":
+            return through_findings(corpus, rows, columns, dtype)
+        contents = Contents(corpus, _AGGREGATIONS[self.aggregation], self.shaping)
+        return through_contents(contents, path, rows, columns, dtype)
+
+    def _path(self, corpus: Corpus, rows: Index, columns: Index) -> Path:
+        bilinear = self.aggregation == "mean"
+        findings = 0
+        if bilinear and self.shaping.is_none:
+            findings = max(corpus.used(rows).shape[0], corpus.used(columns).shape[0])
+        return choose_path(bilinear, self.shaping, findings, (rows.shape[0], columns.shape[0]))
+
+    def _labels(self, corpus: Corpus, contents: Index, normal: Bool[Tensor, " reports"]) -> Index:
+        """Return equal labels for reports that count as the same: similarity 1."""
+        own_label = torch.arange(contents.shape[0]) + corpus.sizes.shape[0]
+        labels = own_label if self.equal == "aggregate" else contents
+        labels = torch.where(corpus.sizes[contents] == 0, own_label, labels)
+        return torch.where(normal, _NORMAL_LABEL, labels) if self.normal == "alike" else labels
+
+    def _require_fitted(self) -> "_Fitted":
         if self._fitted is None:
             raise ValueError("this similarity is not fitted; call fit(reports) first")
-        fitted = self._fitted
-        r = fitted.index.positions(rows, "rows")
-        c = r if columns is None else fitted.index.positions(columns, "columns")
-        contents = fitted.corpus.contents
-        same = Identity(fitted.labels[r], fitted.labels[c], dtype)
-        excess = (1 - fitted.own[contents[r]]).clamp(min=0).to(dtype)
-        with _full_precision():
-            if self.aggregation == "mean" and self.gamma == 1:
-                return _through_findings(fitted.corpus, contents[r], contents[c], same, excess)
-            table = partial(_AGGREGATIONS[self.aggregation].table, fitted.corpus, dtype=dtype)
-            return _through_contents(table, self.gamma, contents[r], contents[c], same, excess)
-
-    def _labels(self, index: ReportIndex, corpus: Corpus) -> Tensor:
-        """Return equal labels for reports that count as the same: similarity 1."""
-        count = len(index.reports)
-        own_label = torch.arange(count) + corpus.sizes.shape[0]
-        labels = own_label if self.equal == "aggregate" else corpus.contents.clone()
-        normal = torch.tensor([bool(report.normal) for report in index.reports])
-        empty = corpus.sizes[corpus.contents] == 0
-        labels = torch.where(empty, own_label, labels)
-        return torch.where(normal, _NORMAL_LABEL, labels) if self.normal == "alike" else labels
+        return self._fitted
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class _Fitted:
+    """What was learned.
+
+    Attributes:
+        index: The reports; each says twice its content, plus one if it is normal.
+        corpus: Their findings.
+        own: The similarity of each content with itself, unshaped, in float64.
+        contents: The content of each report.
+        labels: Equal for reports that count as the same.
+    """
+
     index: ReportIndex
     corpus: Corpus
-    labels: Int[Tensor, " reports"]
     own: Float[Tensor, " contents"]
+    contents: Index
+    labels: Index
 
 
 def _full_precision() -> torch.autocast:
     """Keep autocast out: a training loop may ask for its target inside it."""
     return torch.autocast("cpu", enabled=False)
-
-
-def _through_findings(
-    corpus: Corpus, rows: Index, columns: Index, same: Identity, excess: Tensor
-) -> SimilarityOperator:
-    """Return the mean over pairs, factored where findings repeat enough to make that cheaper."""
-    left, right = Weights.of(corpus, rows, same.dtype), Weights.of(corpus, columns, same.dtype)
-    kernel = corpus.compare(left.used[:, None], right.used[None, :]).to(same.dtype)
-    operator = Factored(left.matrix, kernel, right.matrix, same, excess)
-    reports = max(same.shape)
-    if 2 * max(kernel.shape) > reports and reports < _LARGEST_TABLE:
-        return Dense(operator.dense())
-    return operator
-
-
-def _through_contents(
-    table: Callable[[Index, Index], Tensor],
-    gamma: float,
-    rows: Index,
-    columns: Index,
-    same: Identity,
-    excess: Tensor,
-) -> Factored:
-    """Return the similarity of distinct contents, spread over the reports that have them."""
-    row_contents, row_places = torch.unique(rows, return_inverse=True)
-    column_contents, column_places = torch.unique(columns, return_inverse=True)
-    values = table(row_contents, column_contents) ** gamma
-    left = _one_hot(row_places, values.shape[0], values.dtype)
-    right = _one_hot(column_places, values.shape[1], values.dtype)
-    return Factored(left, values, right, same, excess)
-
-
-def _one_hot(places: Index, size: int, dtype: torch.dtype) -> Float[Tensor, "places size"]:
-    count = places.shape[0]
-    ones = torch.ones(count, dtype=dtype)
-    return sparse_matrix(torch.arange(count), places, ones, (count, size))
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

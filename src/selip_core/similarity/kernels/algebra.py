@@ -1,19 +1,20 @@
 """Finding kernels and how they compose: ``+``, ``*``, scalars, ``** gamma``."""
 
 import abc
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from typing import TYPE_CHECKING, TypeAlias, final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-Codes: TypeAlias = Int[Tensor, "*pairs"]
-"""Positions of values among the distinct values of a field; -1 where the field is missing."""
+if TYPE_CHECKING:
+    from selip_core.similarity.kernels.field import FieldKernel
 
-Compare: TypeAlias = Callable[[Codes, Codes], Float[Tensor, "*pairs"]]
-"""Similarity of values by their codes, with broadcasting."""
+LeafValues: TypeAlias = "Callable[[FieldKernel], Float[Tensor, '*pairs']]"
+"""From a field kernel to its values for some pairs of findings; NaN where it is to be left out."""
 
 
 class FindingKernel(abc.ABC):
@@ -27,6 +28,8 @@ class FindingKernel(abc.ABC):
 
         >>> from selip_core.similarity import dice, exact
         >>> kernel = (0.5 * exact("site") + 0.5 * exact("signal")) * dice("text")
+        >>> print(kernel)
+        (0.5 * exact('site') + 0.5 * exact('signal')) * dice('text')
         >>> kernel.fields, kernel.largest
         (('site', 'signal', 'text'), 1.0)
     """
@@ -42,23 +45,31 @@ class FindingKernel(abc.ABC):
         """The largest value it can take; at most 1 if it is to serve as a similarity."""
 
     @abc.abstractmethod
-    def combine(
-        self, values: Callable[["FieldKernel"], Float[Tensor, "*pairs"]]
-    ) -> Float[Tensor, "*pairs"]:
-        """Return the kernel of some pairs, given the values of its leaves for these pairs."""
+    def combine(self, values: LeafValues) -> Float[Tensor, "*pairs"]:
+        """Return the kernel of some pairs, given the values of its leaves for these pairs.
+
+        NaN where the kernel is to be left out of the sum or product that it stands in.
+        """
 
     @property
-    def leaves(self) -> tuple["FieldKernel", ...]:
+    def leaves(self) -> "tuple[FieldKernel, ...]":
         """The field kernels it is built from, without repeats."""
         return tuple(dict.fromkeys(leaf for part in self.parts for leaf in part.leaves))
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields that it reads."""
-        return tuple(dict.fromkeys(leaf.field for leaf in self.leaves))
+        return tuple(dict.fromkeys(field for leaf in self.leaves for field in leaf.fields))
+
+    @property
+    def can_be_left_out(self) -> bool:
+        """Whether ``combine`` can give NaN."""
+        return all(part.can_be_left_out for part in self.parts)
 
     def __add__(self, other: object) -> "FindingKernel":
-        return Sum(self, other) if isinstance(other, FindingKernel) else NotImplemented
+        if not isinstance(other, FindingKernel):
+            return NotImplemented
+        return Sum((*_terms(self), *_terms(other)))
 
     def __mul__(self, other: "FindingKernel | float") -> "FindingKernel":
         if isinstance(other, FindingKernel):
@@ -72,80 +83,59 @@ class FindingKernel(abc.ABC):
         return Power(self, float(gamma))
 
 
-@dataclass(frozen=True)
-class FieldKernel(FindingKernel):
-    """A kernel of one field.
-
-    Equal values agree (1), and so do two findings that both lack the field; if only one lacks it,
-    they do not (0).
-    """
-
-    field: str
-
-    @abc.abstractmethod
-    def table(self, values: Sequence[str]) -> Compare:
-        """Return the comparison of different values; they are distinct, normalised, not missing."""
-
-    def compare(self, values: Sequence[str]) -> Compare:
-        """Return the comparison of these distinct values by their codes, with missing ones."""
-        different = self.table(values)
-
-        def similarity(a: Codes, b: Codes) -> Tensor:
-            equal = (a == b).to(torch.float64)
-            if not values:
-                return equal
-            differ = (a >= 0) & (b >= 0) & (a != b)
-            return torch.where(differ, different(a.clamp(min=0), b.clamp(min=0)), equal)
-
-        return similarity
-
-    @property
-    def parts(self) -> tuple[FindingKernel, ...]:
-        """None: it reads a field."""
-        return ()
-
-    @property
-    def leaves(self) -> tuple["FieldKernel", ...]:
-        """Itself."""
-        return (self,)
-
-    @property
-    def largest(self) -> float:
-        """1."""
-        return 1.0
-
-    def combine(self, values: Callable[["FieldKernel"], Tensor]) -> Tensor:
-        """Return its own values."""
-        return values(self)
-
-
 @final
 @dataclass(frozen=True)
 class Sum(FindingKernel):
-    """``a + b``."""
+    """``a + b + …``.
 
-    left: FindingKernel
-    right: FindingKernel
+    Where a term is to be left out, the others are scaled up as if it were not there:
+    ``sum_known k * (largest of all) / (largest of the known)``, and 0 where no term is known.
+    """
+
+    terms: tuple[FindingKernel, ...]
 
     @property
     def parts(self) -> tuple[FindingKernel, ...]:
-        """Both."""
-        return (self.left, self.right)
+        """The terms."""
+        return self.terms
 
     @property
     def largest(self) -> float:
         """The sum of the largest values."""
-        return self.left.largest + self.right.largest
+        return math.fsum(part.largest for part in self.parts)
 
-    def combine(self, values: Callable[[FieldKernel], Tensor]) -> Tensor:
-        """Return the sum."""
-        return self.left.combine(values) + self.right.combine(values)
+    @property
+    def can_be_left_out(self) -> bool:
+        """Never: where nothing is known it is 0."""
+        return False
+
+    def combine(self, values: LeafValues) -> Tensor:
+        """Return the sum over the known terms."""
+        if any(part.can_be_left_out for part in self.parts):
+            return self._sum_of_known(values)
+        first, *others = self.parts
+        total = first.combine(values)
+        for part in others:
+            total = total + part.combine(values)
+        return total
+
+    def _sum_of_known(self, values: LeafValues) -> Tensor:
+        total = known = torch.zeros(())
+        for part in self.parts:
+            value = part.combine(values)
+            absent = value.isnan()
+            total = total + value.masked_fill(absent, 0)
+            known = known + part.largest * (~absent).to(value.dtype)
+        return torch.where(known > 0, total * self.largest / known, 0)
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.parts))
 
 
 @final
 @dataclass(frozen=True)
 class Product(FindingKernel):
-    """``a * b``."""
+    """``a * b``; a factor that is to be left out counts as its largest value."""
 
     left: FindingKernel
     right: FindingKernel
@@ -160,9 +150,17 @@ class Product(FindingKernel):
         """The product of the largest values."""
         return self.left.largest * self.right.largest
 
-    def combine(self, values: Callable[[FieldKernel], Tensor]) -> Tensor:
+    def combine(self, values: LeafValues) -> Tensor:
         """Return the product."""
-        return self.left.combine(values) * self.right.combine(values)
+        left, right = self.left.combine(values), self.right.combine(values)
+        if not self.can_be_left_out:
+            left = _or_largest(self.left, left)
+            return left * _or_largest(self.right, right)
+        both = _or_largest(self.left, left) * _or_largest(self.right, right)
+        return both.masked_fill(left.isnan() & right.isnan(), torch.nan)
+
+    def __str__(self) -> str:
+        return f"{_in_brackets(self.left)} * {_in_brackets(self.right)}"
 
 
 @final
@@ -187,9 +185,12 @@ class Scaled(FindingKernel):
         """The scaled largest value."""
         return self.scale * self.kernel.largest
 
-    def combine(self, values: Callable[[FieldKernel], Tensor]) -> Tensor:
+    def combine(self, values: LeafValues) -> Tensor:
         """Return the scaled values."""
         return self.scale * self.kernel.combine(values)
+
+    def __str__(self) -> str:
+        return f"{self.scale:g} * {_in_brackets(self.kernel)}"
 
 
 @final
@@ -214,6 +215,22 @@ class Power(FindingKernel):
         """The power of the largest value."""
         return float(self.kernel.largest**self.gamma)
 
-    def combine(self, values: Callable[[FieldKernel], Tensor]) -> Tensor:
+    def combine(self, values: LeafValues) -> Tensor:
         """Return the powers."""
         return self.kernel.combine(values) ** self.gamma
+
+    def __str__(self) -> str:
+        kernel = f"({self.kernel})" if self.kernel.parts else str(self.kernel)
+        return f"{kernel} ** {self.gamma:g}"
+
+
+def _terms(kernel: FindingKernel) -> tuple[FindingKernel, ...]:
+    return kernel.terms if isinstance(kernel, Sum) else (kernel,)
+
+
+def _or_largest(kernel: FindingKernel, values: Tensor) -> Tensor:
+    return values.nan_to_num(nan=kernel.largest) if kernel.can_be_left_out else values
+
+
+def _in_brackets(kernel: FindingKernel) -> str:
+    return f"({kernel})" if isinstance(kernel, Sum) else str(kernel)

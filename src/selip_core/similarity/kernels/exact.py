@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from selip_core.similarity.kernels.algebra import Codes, Compare, FieldKernel
+from selip_core.similarity.kernels.field import Codes, FieldKernel, FieldValues, Missing
 
 
 @final
@@ -15,20 +15,25 @@ from selip_core.similarity.kernels.algebra import Codes, Compare, FieldKernel
 class Exact(FieldKernel):
     """1 where the values are equal, else 0."""
 
-    def table(self, values: Sequence[str]) -> Compare:
-        """Return 0 for all values: they are different."""
+    def prepare(self, values: Sequence[str]) -> dict[str, Tensor]:
+        """Return nothing: codes are enough."""
+        return {}
 
-        def nothing(a: Codes, b: Codes) -> Tensor:
-            return torch.zeros((), dtype=torch.float64)
+    def different(self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype) -> Tensor:
+        """Return 0."""
+        return torch.zeros((), dtype=dtype)
 
-        return nothing
 
-
-def exact(field: str) -> Exact:
+def exact(field: str, *, missing: Missing = "equal") -> Exact:
     """Return the kernel that is 1 where two findings have equal values of a field, else 0.
 
+    Args:
+        field: The field to read.
+        missing: What a pair with a missing value is worth, see
+            :data:`~selip_core.similarity.kernels.Missing`.
+
     Example:
-        >>> exact("site").fields
-        ('site',)
+        >>> print(exact("site"), exact("site", missing="nothing"))
+        exact('site') exact('site', missing='nothing')
     """
-    return Exact(field)
+    return Exact(field, missing=missing)

@@ -5,38 +5,50 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from selip_core.similarity.kernels.algebra import Codes, Compare, FieldKernel
+from selip_core.similarity.kernels.field import Codes, FieldValues, Missing
+from selip_core.similarity.kernels.table import TableKernel
 
 _PERCENT = 100.0
 
 
 @final
 @dataclass(frozen=True)
-class Fuzzy(FieldKernel):
+class Fuzzy(TableKernel):
     """A scorer of ``rapidfuzz.fuzz``, scaled from percent to ``[0, 1]`` and made symmetric."""
 
-    scorer: str
+    scorer: str = "ratio"
 
-    def table(self, values: Sequence[str]) -> Compare:
-        """Return the comparison by one table of all values."""
+    def score(self, rows: Sequence[str], columns: Sequence[str]) -> Float[Tensor, "rows columns"]:
+        """Return the percentages, averaged over both orders."""
         import numpy
         from rapidfuzz import fuzz, process
 
-        scores = process.cdist(
-            values, values, scorer=getattr(fuzz, self.scorer), dtype=numpy.float32, workers=-1
-        )
-        percent = torch.from_numpy(scores)
-        ratios = (percent + percent.T) / (2 * _PERCENT)
+        scorer = getattr(fuzz, self.scorer)
+        forth = process.cdist(rows, columns, scorer=scorer, dtype=numpy.float32, workers=-1)
+        back = process.cdist(columns, rows, scorer=scorer, dtype=numpy.float32, workers=-1)
+        return torch.from_numpy((forth + back.T) / 2)
 
-        def look_up(a: Codes, b: Codes) -> Tensor:
-            return ratios[a, b].to(torch.float64)
+    def score_pairs(self, left: Sequence[str], right: Sequence[str]) -> Float[Tensor, " pairs"]:
+        """Return the percentages, averaged over both orders."""
+        import numpy
+        from rapidfuzz import fuzz, process
 
-        return look_up
+        scorer = getattr(fuzz, self.scorer)
+        forth = process.cpdist(left, right, scorer=scorer, dtype=numpy.float32, workers=-1)
+        back = process.cpdist(right, left, scorer=scorer, dtype=numpy.float32, workers=-1)
+        return torch.from_numpy((forth + back) / 2)
+
+    def similarity(
+        self, entries: Tensor, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype
+    ) -> Tensor:
+        """Return the share of 100 percent."""
+        return entries.to(dtype) / _PERCENT
 
 
-def fuzzy(field: str, scorer: str = "ratio") -> Fuzzy:
+def fuzzy(field: str, scorer: str = "ratio", *, missing: Missing = "equal") -> Fuzzy:
     """Return the kernel that compares a field by a fuzzy string scorer of rapidfuzz.
 
     Args:
@@ -44,13 +56,16 @@ def fuzzy(field: str, scorer: str = "ratio") -> Fuzzy:
         scorer: A function of ``rapidfuzz.fuzz``: ``"ratio"``, ``"partial_ratio"``,
             ``"token_set_ratio"``, ``"token_sort_ratio"``, ``"WRatio"`` and others. A scorer that is
             not symmetric is averaged over both orders.
+        missing: What a pair with a missing value is worth, see
+            :data:`~selip_core.similarity.kernels.Missing`.
 
     Raises:
         ValueError: If rapidfuzz has no such scorer.
 
     Example:
-        >>> compare = fuzzy("site").compare(["frontal lobe", "frontal lobes"])
-        >>> compare(torch.tensor(0), torch.tensor(1))
+        >>> kernel = fuzzy("site")
+        >>> values = kernel.read(["frontal lobe", "frontal lobes"])
+        >>> kernel.compare(values, torch.tensor(0), torch.tensor(1))
         tensor(0.9600, dtype=torch.float64)
     """
     from rapidfuzz import fuzz
@@ -58,4 +73,4 @@ def fuzzy(field: str, scorer: str = "ratio") -> Fuzzy:
     scorers = sorted(name for name in dir(fuzz) if name.lower().endswith("ratio"))
     if scorer not in scorers:
         raise ValueError(f"scorer must be one of rapidfuzz.fuzz {scorers}, got {scorer!r}")
-    return Fuzzy(field, scorer)
+    return Fuzzy(field, scorer, missing=missing)

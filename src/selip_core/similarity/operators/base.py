@@ -1,7 +1,8 @@
 """The protocol that every similarity operator keeps."""
 
 import abc
-from typing import Self, TypeAlias
+from collections.abc import Iterator
+from typing import Any, Self, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +13,7 @@ Index: TypeAlias = Int[Tensor, " selected"]
 
 COMPUTING_DTYPES = (torch.float32, torch.float64)
 
-_TILE_ROWS = 1024
+_TILE_VALUES = 2**24
 
 
 class SimilarityOperator(abc.ABC):
@@ -38,6 +39,11 @@ class SimilarityOperator(abc.ABC):
     @abc.abstractmethod
     def device(self) -> torch.device:
         """Where the factors lie."""
+
+    @property
+    @abc.abstractmethod
+    def nbytes(self) -> int:
+        """Bytes that the factors hold."""
 
     @abc.abstractmethod
     def _matmul(self, x: Float[Tensor, "columns d"]) -> Float[Tensor, "rows d"]:
@@ -65,8 +71,7 @@ class SimilarityOperator(abc.ABC):
         Raises:
             ValueError: If ``x`` is not a matrix with a row a column of ``S``.
         """
-        with self._without_autocast():
-            return self._matmul(self._raised(x, self.shape[1], "matmul"))
+        return _product(self, self._raised(x, self.shape[1], "matmul"), transposed=False)
 
     def rmatmul(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "columns d"]:
         """Return ``S.T @ x``.
@@ -74,8 +79,7 @@ class SimilarityOperator(abc.ABC):
         Raises:
             ValueError: If ``x`` is not a matrix with a row a row of ``S``.
         """
-        with self._without_autocast():
-            return self._rmatmul(self._raised(x, self.shape[0], "rmatmul"))
+        return _product(self, self._raised(x, self.shape[0], "rmatmul"), transposed=True)
 
     def tile(self, rows: slice, columns: slice) -> Float[Tensor, "tile_rows tile_columns"]:
         """Return a contiguous block as a table."""
@@ -133,8 +137,7 @@ class SimilarityOperator(abc.ABC):
         rows, columns = self.shape
         by_row = torch.empty(rows, dtype=self.dtype, device=self.device)
         by_column = torch.zeros(columns, dtype=self.dtype, device=self.device)
-        for start in range(0, rows, _TILE_ROWS):
-            block = slice(start, min(start + _TILE_ROWS, rows))
+        for block in row_slices(rows, columns):
             values = self.tile(block, slice(None))
             terms = torch.xlogy(values, values)
             by_row[block] = terms.sum(1)
@@ -145,6 +148,10 @@ class SimilarityOperator(abc.ABC):
     def _without_autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, enabled=False)
 
+    def _apply(self, x: Tensor, transposed: bool) -> Tensor:
+        with self._without_autocast():
+            return self._rmatmul(x) if transposed else self._matmul(x)
+
     def _raised(self, x: Tensor, size: int, name: str) -> Tensor:
         """Return ``x`` in this operator's precision, or say why it cannot be multiplied."""
         if x.ndim != 2 or x.shape[0] != size:
@@ -153,6 +160,34 @@ class SimilarityOperator(abc.ABC):
                 f"got {tuple(x.shape)}"
             )
         return x.to(self.dtype)
+
+
+class _LinearMap(torch.autograd.Function):
+    """``S @ x``: the gradient of a linear map is its transpose, so nothing needs to be saved."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, operator: SimilarityOperator, transposed: bool) -> Tensor:
+        ctx.operator, ctx.transposed = operator, transposed
+        return operator._apply(x, transposed)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = gradients
+        return _product(ctx.operator, gradient, not ctx.transposed), None, None
+
+
+def _product(operator: SimilarityOperator, x: Tensor, transposed: bool) -> Tensor:
+    if x.requires_grad and torch.is_grad_enabled():
+        product: Tensor = _LinearMap.apply(x, operator, transposed)  # type: ignore[no-untyped-call]
+        return product
+    return operator._apply(x, transposed)
+
+
+def row_slices(rows: int, columns: int) -> Iterator[slice]:
+    """Yield consecutive rows such that each tile of them has a bounded number of values."""
+    height = max(1, _TILE_VALUES // max(columns, 1))
+    for start in range(0, rows, height):
+        yield slice(start, min(start + height, rows))
 
 
 def computing_dtype(tensor: Tensor, name: str) -> torch.dtype:

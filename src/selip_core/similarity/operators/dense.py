@@ -33,7 +33,7 @@ class Dense(SimilarityOperator):
         if self.values.ndim != 2:
             raise ValueError(f"a similarity must be a matrix, got shape {tuple(self.values.shape)}")
         values = self.values.to(computing_dtype(self.values, "a similarity"))
-        if values.numel() and not bool((values.min() >= 0) & (values.max() < torch.inf)):
+        if values.numel() and not _in_range(values):
             raise ValueError(
                 "similarities must be finite and not negative, got "
                 f"{int((values < 0).sum())} negative and {int((~values.isfinite()).sum())} "
@@ -56,6 +56,11 @@ class Dense(SimilarityOperator):
         """Where the table lies."""
         return self.values.device
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the table."""
+        return self.values.nbytes
+
     def _matmul(self, x: Tensor) -> Tensor:
         return self.values @ x
 
@@ -70,3 +75,8 @@ class Dense(SimilarityOperator):
 
     def _to(self, device: torch.device, dtype: torch.dtype) -> Self:
         return type(self)(self.values.to(device, dtype))
+
+
+def _in_range(values: Tensor) -> bool:
+    smallest, largest = values.aminmax()
+    return bool((smallest >= 0) & (largest < torch.inf))

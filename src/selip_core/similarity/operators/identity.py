@@ -13,7 +13,7 @@ from selip_core.similarity.operators.base import COMPUTING_DTYPES, Index, Simila
 @final
 @dataclass(frozen=True, eq=False)
 class Identity(SimilarityOperator):
-    """``S_ij = 1`` where row ``i`` and column ``j`` carry the same label, else 0.
+    """``S_ij = values_i`` where row ``i`` and column ``j`` carry the same label, else 0.
 
     With labels that all differ this is the identity matrix, and the loss is plain CLIP. Products
     are sums over labels, in ``O((N + M) d)``.
@@ -21,10 +21,10 @@ class Identity(SimilarityOperator):
     Args:
         row_labels: int64, any values; kept as positions among the distinct ones.
         column_labels: int64, any values; likewise.
-        precision: The dtype of the values: float32 or float64.
+        values: float32 or float64, a value a row; ``None``: 1 for all, in float32.
 
     Raises:
-        ValueError: If the labels are not two int64 vectors on one device.
+        ValueError: If the labels are not two int64 vectors on one device, or the values do not fit.
 
     Example:
         >>> labels = torch.tensor([7, 3, 7])
@@ -36,7 +36,8 @@ class Identity(SimilarityOperator):
 
     row_labels: Int[Tensor, " rows"]
     column_labels: Int[Tensor, " columns"]
-    precision: torch.dtype = torch.float32
+    values: Float[Tensor, " rows"] | None = None
+    _values: Float[Tensor, " rows"] = field(init=False)
     _distinct: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -47,17 +48,24 @@ class Identity(SimilarityOperator):
                     f"{name} must be an int64 vector, got {labels.dtype} of shape "
                     f"{tuple(labels.shape)}"
                 )
-        if self.row_labels.device != self.column_labels.device:
+        values = self.values
+        if values is None:
+            values = torch.ones(self.row_labels.shape[0], device=self.row_labels.device)
+        if values.shape != self.row_labels.shape or values.dtype not in COMPUTING_DTYPES:
             raise ValueError(
-                "row_labels and column_labels must lie on one device, got "
-                f"{self.row_labels.device} and {self.column_labels.device}"
+                f"values must be float32 or float64, one a row, got {values.dtype} of shape "
+                f"{tuple(values.shape)} for {self.row_labels.shape[0]} rows"
             )
-        if self.precision not in COMPUTING_DTYPES:
-            raise ValueError(f"precision must be float32 or float64, got {self.precision}")
+        devices = {part.device for part in (self.row_labels, self.column_labels, values)}
+        if len(devices) > 1:
+            raise ValueError(
+                f"labels and values must lie on one device, got {sorted(map(str, devices))}"
+            )
         both = torch.cat([self.row_labels, self.column_labels])
         distinct, positions = torch.unique(both, return_inverse=True)
         object.__setattr__(self, "row_labels", positions[: self.row_labels.shape[0]])
         object.__setattr__(self, "column_labels", positions[self.row_labels.shape[0] :])
+        object.__setattr__(self, "_values", values)
         object.__setattr__(self, "_distinct", distinct.shape[0])
 
     @property
@@ -68,28 +76,34 @@ class Identity(SimilarityOperator):
     @property
     def dtype(self) -> torch.dtype:
         """float32 or float64."""
-        return self.precision
+        return self._values.dtype
 
     @property
     def device(self) -> torch.device:
         """Where the labels lie."""
         return self.row_labels.device
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the labels and values."""
+        return self.row_labels.nbytes + self.column_labels.nbytes + self._values.nbytes
+
     def _matmul(self, x: Tensor) -> Tensor:
-        return self._sums(self.column_labels, x)[self.row_labels]
+        return self._values[:, None] * self._sums(self.column_labels, x)[self.row_labels]
 
     def _rmatmul(self, x: Tensor) -> Tensor:
-        return self._sums(self.row_labels, x)[self.column_labels]
+        return self._sums(self.row_labels, self._values[:, None] * x)[self.column_labels]
 
     def _select(self, rows: Index, columns: Index) -> "Identity":
-        return Identity(self.row_labels[rows], self.column_labels[columns], self.precision)
+        return Identity(self.row_labels[rows], self.column_labels[columns], self._values[rows])
 
     def _tile(self, rows: slice, columns: slice) -> Float[Tensor, "tile_rows tile_columns"]:
         equal = self.row_labels[rows, None] == self.column_labels[None, columns]
-        return equal.to(self.precision)
+        return equal * self._values[rows, None]
 
     def _to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        return type(self)(self.row_labels.to(device), self.column_labels.to(device), dtype)
+        labels = self.row_labels.to(device), self.column_labels.to(device)
+        return type(self)(*labels, self._values.to(device, dtype))
 
     def _sums(self, labels: Tensor, x: Tensor) -> Tensor:
         sums = torch.zeros(self._distinct, x.shape[1], dtype=x.dtype, device=x.device)

@@ -48,7 +48,7 @@ class LowRank(SimilarityOperator):
             )
         dtype = computing_dtype(left, "left")
         object.__setattr__(self, "left", left.to(dtype))
-        object.__setattr__(self, "right", right.to(dtype))
+        object.__setattr__(self, "right", self.left if right is left else right.to(dtype))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,6 +65,11 @@ class LowRank(SimilarityOperator):
         """Where the factors lie."""
         return self.left.device
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the factors."""
+        return self.left.nbytes + (0 if self.right is self.left else self.right.nbytes)
+
     def _matmul(self, x: Tensor) -> Tensor:
         return self.left @ (self.right.T @ x)
 
@@ -78,4 +83,5 @@ class LowRank(SimilarityOperator):
         return self.left[rows] @ self.right[columns].T
 
     def _to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        return type(self)(self.left.to(device, dtype), self.right.to(device, dtype))
+        left = self.left.to(device, dtype)
+        return type(self)(left, left if self.right is self.left else self.right.to(device, dtype))

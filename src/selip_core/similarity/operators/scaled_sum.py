@@ -60,6 +60,11 @@ class ScaledSum(SimilarityOperator):
         """Where the factors lie."""
         return self.operators[0].device
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the parts."""
+        return sum(part.nbytes for part in self.operators)
+
     def _matmul(self, x: Tensor) -> Tensor:
         return self._sum([part._matmul(x) for part in self.operators])
 

@@ -1,17 +1,170 @@
-"""Sparse matrices of weights."""
+"""A similarity of which most values are 0."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
-from selip_core.similarity.operators.base import Index
+from selip_core.similarity.operators.base import Index, SimilarityOperator, computing_dtype
 
 
-def sparse_matrix(
-    rows: Index, columns: Index, values: Float[Tensor, " entries"], shape: tuple[int, int]
-) -> Float[Tensor, "n m"]:
-    """Return a sparse (COO) matrix; entries at one place add up."""
-    places = torch.stack([rows, columns])
-    # The invariants (places within the shape) are the callers' to keep; checking costs a pass.
-    matrix = torch.sparse_coo_tensor(places, values, shape, check_invariants=False)
-    return matrix.coalesce()
+@final
+@dataclass(frozen=True, eq=False)
+class Sparse(SimilarityOperator):
+    """``S`` by its entries, row after row (CSR), in ``O(N + entries)`` memory.
+
+    Row ``i`` holds ``values[offsets[i]:offsets[i + 1]]`` at the columns of the same places, in any
+    order; entries at one place add up.
+
+    Args:
+        offsets: int64, where each row begins; one more than there are rows.
+        columns: int64, the column of each entry, below ``width``.
+        values: Not negative; half precision is raised to float32.
+        width: The number of columns.
+
+    Raises:
+        ValueError: If the parts do not fit each other.
+
+    Example:
+        >>> offsets, columns = torch.tensor([0, 2, 3]), torch.tensor([0, 2, 1])
+        >>> Sparse(offsets, columns, torch.tensor([1.0, 0.5, 1.0]), width=3).dense()
+        tensor([[1.0000, 0.0000, 0.5000],
+                [0.0000, 1.0000, 0.0000]])
+    """
+
+    offsets: Int[Tensor, " rows_and_one"]
+    columns: Int[Tensor, " entries"]
+    values: Float[Tensor, " entries"]
+    width: int
+
+    def __post_init__(self) -> None:
+        offsets, columns, values = self.offsets, self.columns, self.values
+        shapes = tuple(tuple(part.shape) for part in (offsets, columns, values))
+        if (
+            offsets.ndim != 1
+            or not len(offsets)
+            or columns.shape != values.shape
+            or values.ndim != 1
+        ):
+            raise ValueError(
+                "offsets, columns and values must be vectors, the last two of one length, "
+                f"got shapes {shapes}"
+            )
+        if offsets.dtype != torch.int64 or columns.dtype != torch.int64:
+            raise ValueError(
+                f"offsets and columns must be int64, got {offsets.dtype} and {columns.dtype}"
+            )
+        if not offsets.device == columns.device == values.device:
+            raise ValueError("offsets, columns and values must lie on one device")
+        object.__setattr__(self, "values", values.to(computing_dtype(values, "values")))
+
+    @classmethod
+    def of_table(cls, table: Float[Tensor, "rows columns"]) -> Self:
+        """Return the entries of a table that are not 0."""
+        rows, columns = table.nonzero(as_tuple=True)
+        return cls(row_offsets(rows, table.shape[0]), columns, table[rows, columns], table.shape[1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of rows and columns."""
+        return self.offsets.shape[0] - 1, self.width
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float32 or float64."""
+        return self.values.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the entries lie."""
+        return self.values.device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the entries; the transpose, made at the first ``rmatmul``, takes as many."""
+        return self.offsets.nbytes + self.columns.nbytes + self.values.nbytes
+
+    @cached_property
+    def transposed(self) -> "Sparse":
+        """The entries column after column."""
+        order = self.columns.argsort(stable=True)
+        offsets = row_offsets(self.columns[order], self.width)
+        return Sparse(offsets, self._rows()[order], self.values[order], self.shape[0])
+
+    def restricted(self, rows: Index) -> "tuple[Sparse, Index]":
+        """Return these rows over the columns that they use, and which columns those are."""
+        offsets, entries = row_entries(self.offsets, rows)
+        used, columns = torch.unique(self.columns[entries], return_inverse=True)
+        return Sparse(offsets, columns, self.values[entries], used.shape[0]), used
+
+    def scaled_rows(self, factors: Float[Tensor, " rows"]) -> "Sparse":
+        """Return each row multiplied by its factor."""
+        return Sparse(self.offsets, self.columns, self.values * factors[self._rows()], self.width)
+
+    def _rows(self) -> Index:
+        return entry_rows(self.offsets)
+
+    def _matmul(self, x: Tensor) -> Tensor:
+        # A bag of rows with weights is a row of a sparse product, and the fastest that torch has.
+        return embedding_bag(
+            self.columns,
+            x,
+            self.offsets,
+            mode="sum",
+            per_sample_weights=self.values,
+            include_last_offset=True,
+        )
+
+    def _rmatmul(self, x: Tensor) -> Tensor:
+        return self.transposed._matmul(x)
+
+    def _select(self, rows: Index, columns: Index) -> "Sparse":
+        offsets, entries = row_entries(self.offsets, rows)
+        chosen, order = columns.sort()
+        found, values = self.columns[entries], self.values[entries]
+        first = torch.searchsorted(chosen, found)
+        repeats = torch.searchsorted(chosen, found, right=True) - first
+        places = torch.repeat_interleave(entry_rows(offsets), repeats)
+        shifts = torch.repeat_interleave(first - (repeats.cumsum(0) - repeats), repeats)
+        positions = order[torch.arange(shifts.shape[0], device=self.device) + shifts]
+        values = torch.repeat_interleave(values, repeats)
+        return Sparse(row_offsets(places, rows.shape[0]), positions, values, columns.shape[0])
+
+    def _tile(self, rows: slice, columns: slice) -> Float[Tensor, "tile_rows tile_columns"]:
+        height = torch.arange(self.shape[0], device=self.device)[rows]
+        start, stop, _ = columns.indices(self.width)
+        offsets, entries = row_entries(self.offsets, height)
+        found = self.columns[entries]
+        inside = (found >= start) & (found < stop)
+        places = entry_rows(offsets)[inside], found[inside] - start
+        table = self.values.new_zeros(height.shape[0], max(stop - start, 0))
+        return table.index_put_(places, self.values[entries][inside], accumulate=True)
+
+    def _to(self, device: torch.device, dtype: torch.dtype) -> Self:
+        offsets, columns = self.offsets.to(device), self.columns.to(device)
+        return type(self)(offsets, columns, self.values.to(device, dtype), self.width)
+
+
+def entry_rows(offsets: Int[Tensor, " rows_and_one"]) -> Index:
+    """Return the row of each entry."""
+    return torch.repeat_interleave(offsets.diff())
+
+
+def row_entries(
+    offsets: Int[Tensor, " rows_and_one"], rows: Index
+) -> tuple[Int[Tensor, " rows_and_one"], Index]:
+    """Return the offsets of these rows among themselves, and the places of their entries."""
+    sizes = offsets.diff()[rows]
+    chosen = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+    shifts = torch.repeat_interleave(offsets[rows] - chosen[:-1], sizes)
+    return chosen, torch.arange(shifts.shape[0], device=offsets.device) + shifts
+
+
+def row_offsets(sorted_rows: Index, count: int) -> Int[Tensor, " rows_and_one"]:
+    """Return where each row begins among entries that are sorted by row."""
+    boundaries = torch.arange(count + 1, device=sorted_rows.device)
+    return torch.searchsorted(sorted_rows, boundaries)
