@@ -94,7 +94,7 @@ def test_operators_and_their_tables_agree(
 ) -> None:
     factor = torch.rand(6, 2, dtype=torch.float64)
     labels = torch.tensor([0, 1, 2, 0, 4, 5])
-    parts = LowRank(factor, factor), Identity(labels, labels, torch.float64)
+    parts = LowRank(factor, factor), Identity(labels, labels, torch.ones_like(labels, dtype=torch.float64))
     operator = ScaledSum((0.3, 0.7), parts)
     options = {"backend": backend, "clamp_eps": clamp_eps}
     by_operator = results(similarity_clip_loss, batch(6), target=operator, **options)
