@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Iterator
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,8 @@ _BLOCK_PAIRS = 2**20
 
 class Aggregation(abc.ABC):
     """How the kernel of all pairs of findings becomes one number for two contents of reports."""
+
+    is_bilinear: ClassVar[bool] = False
 
     def block(
         self, corpus: Corpus, rows: Index, columns: Index, dtype: torch.dtype
@@ -46,6 +48,8 @@ class Aggregation(abc.ABC):
 @final
 class Mean(Aggregation):
     """The mean over all pairs of findings: ``W K V'``, bilinear."""
+
+    is_bilinear = True
 
     def of_columns(self, kernel: Tensor, columns: Sparse) -> Tensor:
         """Return the means ``V K``."""

@@ -6,50 +6,56 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selip_core.similarity.operators import Factored, Identity, ScaledSum
+from selip_core.similarity.operators import Factored, Identity, Index, ScaledSum
 
 _ROUNDS = 6
 
 
 def lift_equal(
-    unequal: Factored, same: Identity, own: Float[Tensor, " rows"], floor: float = 0.0
+    unequal: Factored,
+    row_labels: Index,
+    column_labels: Index,
+    own: Float[Tensor, " rows"],
+    floor: float = 0.0,
 ) -> ScaledSum:
     """Return the similarity with 1 where reports are the same, and the floor under that.
 
-    With ``E`` (``same``) and ``R`` what is not the same, ``S = E + D_r R D_c``, with diagonal
-    factors of at most 1 by which the same reports have at least ``floor`` of the sum of every row
-    and of every column. The factors depend on the whole batch: make its operator, and select from
-    that.
+    With ``E`` 1 at the same reports and ``R`` what is not the same, ``S = E + D_r R D_c``, with
+    diagonal factors of at most 1 by which the same reports have at least ``floor`` of the sum of
+    every row and of every column. The factors depend on the whole batch: make its operator, and
+    select from that.
 
     Args:
         unequal: ``R``, and at the same reports ``own``, which is replaced by 1.
-        same: Which rows and columns are the same report, with value 1.
+        row_labels: Equal labels are the same report.
+        column_labels: Likewise.
         own: What ``unequal`` gives each row with its same report, in ``[0, 1]``.
         floor: In ``[0, 1)``; 0 leaves ``R`` as it is.
 
     Example:
         >>> from selip_core.similarity.operators import Dense, Sparse
         >>> eye, labels = Sparse.of_table(torch.eye(3)), torch.arange(3)
-        >>> alike = Factored(eye, Dense(torch.full((3, 3), 0.5)), eye)
-        >>> same, own = Identity(labels, labels), torch.full((3,), 0.5)
-        >>> lift_equal(alike, same, own).dense()[0]
+        >>> alike, own = Factored(eye, Dense(torch.full((3, 3), 0.5)), eye), torch.full((3,), 0.5)
+        >>> lift_equal(alike, labels, labels, own).dense()[0]
         tensor([1.0000, 0.5000, 0.5000])
-        >>> lift_equal(alike, same, own, floor=0.8).dense()[0]
+        >>> lift_equal(alike, labels, labels, own, floor=0.8).dense()[0]
         tensor([1.0000, 0.1250, 0.1250])
     """
-    if floor > 0:
-        lifted = lift_equal(unequal, same, own)
-        of_rows, of_columns = _damping(lifted, same, floor)
-        unequal = Factored(
-            unequal.row_weights.scaled_rows(of_rows),
-            unequal.kernel,
-            unequal.column_weights.scaled_rows(of_columns),
-        )
-        counts = same.row_sums().clamp(min=1)
-        # Columns of one label share their factor, so the mean over them is that factor.
-        own = own * of_rows * (same.matmul(of_columns[:, None]).squeeze(1) / counts)
-    excess = Identity(same.row_labels, same.column_labels, (1 - own).clamp(min=0))
-    return ScaledSum((1.0, 1.0), (unequal, excess))
+    excess = Identity(row_labels, column_labels, (1 - own).clamp(min=0))
+    lifted = ScaledSum((1.0, 1.0), (unequal, excess))
+    if floor == 0:
+        return lifted
+    same = Identity(row_labels, column_labels, torch.ones_like(own))
+    of_rows, of_columns = _damping(lifted, same, floor)
+    damped = Factored(
+        unequal.row_weights.scaled_rows(of_rows),
+        unequal.kernel,
+        unequal.column_weights.scaled_rows(of_columns),
+    )
+    # Columns of one label share their factor, so the mean over them is that factor.
+    of_same_column = same.matmul(of_columns[:, None]).squeeze(1) / same.row_sums().clamp(min=1)
+    excess = Identity(row_labels, column_labels, (1 - own * of_rows * of_same_column).clamp(min=0))
+    return ScaledSum((1.0, 1.0), (damped, excess))
 
 
 def _damping(

@@ -42,6 +42,11 @@ class Contents(BlockSource):
     shaping: Shaping
 
     @property
+    def is_bilinear(self) -> bool:
+        """Whether it is a plain mean over pairs of findings."""
+        return self.aggregation.is_bilinear and self.shaping.is_none
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the corpus."""
         return self.corpus.nbytes
@@ -53,49 +58,40 @@ class Contents(BlockSource):
         return self.shaping.apply(self.aggregation.block(self.corpus, rows, columns, dtype))
 
 
-def choose_path(is_bilinear: bool, shaping: Shaping, findings: int, shape: tuple[int, int]) -> Path:
+def choose_path(contents: Contents, findings: int, shape: tuple[int, int]) -> Path:
     """Return the path of a batch: one rule, for whoever builds and for whoever describes.
 
     Args:
-        is_bilinear: Whether the aggregation is a mean.
-        shaping: Applied to the similarity of reports.
+        contents: The similarity of contents.
         findings: The number of distinct findings of the rows or of the columns, the larger.
         shape: The numbers of rows and of columns.
-
-    Example:
-        >>> choose_path(True, Shaping(), findings=400, shape=(1024, 1024))
-        'findings'
-        >>> choose_path(True, Shaping(), findings=600, shape=(1024, 1024))
-        'table'
-        >>> choose_path(True, Shaping(gamma=2.0), findings=400, shape=(65536, 65536))
-        'row blocks'
     """
-    if is_bilinear and shaping.is_none and 2 * findings <= max(shape):
+    if contents.is_bilinear and 2 * findings <= max(shape):
         return "findings"
-    if shaping.is_sparse:
+    if contents.shaping.is_sparse:
         return "sparse"
     return "table" if max(shape) < LARGEST_TABLE else "row blocks"
 
 
-def through_findings(corpus: Corpus, rows: Index, columns: Index, dtype: torch.dtype) -> Factored:
-    """Return the mean over pairs of findings; the kernel is a table only where that is small."""
-    left, used = corpus.weights(rows, dtype)
-    right, used_of_columns = (left, used) if columns is rows else corpus.weights(columns, dtype)
-    return Factored(left, _table_or_blocks(corpus, used, used_of_columns, dtype), right)
+def build(contents: Contents, rows: Index, columns: Index, dtype: torch.dtype) -> Factored:
+    """Return the similarity of reports with these contents, by the path that the rule chooses.
 
-
-def through_contents(
-    contents: Contents, path: Path, rows: Index, columns: Index, dtype: torch.dtype
-) -> Factored:
-    """Return the similarity of distinct contents, spread over the reports that have them."""
+    Columns that are the same tensor as rows share their factors.
+    """
+    shared = columns is rows
+    if contents.is_bilinear:
+        corpus = contents.corpus
+        left, used = corpus.weights(rows, dtype)
+        right, others = (left, used) if shared else corpus.weights(columns, dtype)
+        findings, shape = max(len(used), len(others)), (len(rows), len(columns))
+        if choose_path(contents, findings, shape) == "findings":
+            return Factored(left, _table_or_blocks(corpus, used, others, dtype), right)
     left, distinct = one_hot(rows, dtype)
-    right, distinct_of_columns = (left, distinct) if columns is rows else one_hot(columns, dtype)
-    if path == "sparse":
-        top_k = contents.shaping.top_k
-        kernel: SimilarityOperator = sparsify(contents, distinct, distinct_of_columns, dtype, top_k)
-    else:
-        kernel = _table_or_blocks(contents, distinct, distinct_of_columns, dtype)
-    return Factored(left, kernel, right)
+    right, others = (left, distinct) if shared else one_hot(columns, dtype)
+    if contents.shaping.is_sparse:
+        sparse = sparsify(contents, distinct, others, dtype, contents.shaping.top_k)
+        return Factored(left, sparse, right)
+    return Factored(left, _table_or_blocks(contents, distinct, others, dtype), right)
 
 
 def _table_or_blocks(

@@ -11,15 +11,9 @@ from torch import Tensor
 from selip_core.similarity.aggregation import Aggregation, Best, Mean
 from selip_core.similarity.corpus import Corpus, CorpusBuilder
 from selip_core.similarity.kernels import FindingKernel, dice, exact
-from selip_core.similarity.operators import Factored, Identity, Index, SimilarityOperator
+from selip_core.similarity.operators import Index, SimilarityOperator
 from selip_core.similarity.own_floor import lift_equal
-from selip_core.similarity.paths import (
-    Contents,
-    Path,
-    choose_path,
-    through_contents,
-    through_findings,
-)
+from selip_core.similarity.paths import Contents, build
 from selip_core.similarity.report_index import ReportIndex
 from selip_core.similarity.shaping import Shaping
 from selip_core.similarity.similarity import Rows, Similarity, watched
@@ -215,27 +209,13 @@ class SyntaxSimilarity(Similarity):
         fitted = self._require_fitted()
         r = fitted.index.positions(rows, "rows", show_ids=show_ids)
         c = r if columns is None else fitted.index.positions(columns, "columns", show_ids=show_ids)
-        labels, row_contents = fitted.labels, fitted.contents[r]
-        column_contents = row_contents if c is r else fitted.contents[c]
+        rows_of_contents = fitted.contents[r]
+        columns_of_contents = rows_of_contents if c is r else fitted.contents[c]
         with _full_precision():
-            unequal = self._unequal(fitted.corpus, row_contents, column_contents, dtype)
-            own = self.shaping.apply(fitted.own[row_contents]).to(dtype)
-            same = Identity(labels[r], labels[c], torch.ones(r.shape[0], dtype=dtype))
-            return lift_equal(unequal, same, own, self.own_floor)
-
-    def _unequal(self, corpus: Corpus, rows: Index, columns: Index, dtype: torch.dtype) -> Factored:
-        path = self._path(corpus, rows, columns)
-        if path == "findings":
-            return through_findings(corpus, rows, columns, dtype)
-        contents = Contents(corpus, _AGGREGATIONS[self.aggregation], self.shaping)
-        return through_contents(contents, path, rows, columns, dtype)
-
-    def _path(self, corpus: Corpus, rows: Index, columns: Index) -> Path:
-        bilinear = self.aggregation == "mean"
-        findings = 0
-        if bilinear and self.shaping.is_none:
-            findings = max(corpus.used(rows).shape[0], corpus.used(columns).shape[0])
-        return choose_path(bilinear, self.shaping, findings, (rows.shape[0], columns.shape[0]))
+            source = Contents(fitted.corpus, _AGGREGATIONS[self.aggregation], self.shaping)
+            unequal = build(source, rows_of_contents, columns_of_contents, dtype)
+            own = self.shaping.apply(fitted.own[rows_of_contents]).to(dtype)
+            return lift_equal(unequal, fitted.labels[r], fitted.labels[c], own, self.own_floor)
 
     def _labels(self, corpus: Corpus, contents: Index, normal: Bool[Tensor, " reports"]) -> Index:
         """Return equal labels for reports that count as the same: similarity 1."""
