@@ -13,11 +13,44 @@ from selip_core.similarity import (
 )
 from selip_core.similarity.operators import RowBlocks, Sparse
 
-ROWS, COLUMNS = 7, 5
+
+def reports_of_all_kinds():
+    """Duplicates, normal and unknown reports, repeated and negated findings, missing fields."""
+    return [
+        Report(id="a", findings=[Finding(site="pons", signal="high"), Finding(site="insula")]),
+        Report(id="b", findings=[Finding(site="insula"), Finding(site="pons", signal="high")]),
+        Report(id="c", findings=[Finding(site="pons", signal="low", laterality="left")]),
+        Report(id="d", findings=[Finding(site="pons", signal="high", negated=True)]),
+        Report(id="e", findings=[Finding(site="pons"), Finding(site="pons")]),
+        Report(id="f", findings=[Finding()]),
+        Report(id="normal 1", normal=True),
+        Report(id="normal 2", normal=True, findings=[Finding(site="pons", negated=True)]),
+        Report(id="unknown 1"),
+        Report(id="unknown 2"),
+    ]
 
 
-def make_operator(name, dtype):
-    generator = torch.Generator().manual_seed(0)
+BATCHES = {
+    "batch_best": {},
+    "batch_mean": {"aggregation": "mean", "gamma": 1.0},
+    "batch_top_k": {"gamma": 2.0, "top_k": 2},
+    "batch_own_floor": {"gamma": 1.0, "own_floor": 0.6, "normal": "paper"},
+}
+OPERATORS = [
+    "dense",
+    "low_rank",
+    "identity",
+    "sparse",
+    "factored",
+    "row_blocks",
+    "scaled_sum",
+    *BATCHES,
+]
+
+
+def make_operator(name, dtype, rows=7, columns=5, seed=0):
+    """One operator of each kind, not symmetric, with columns that are equal reports."""
+    generator = torch.Generator().manual_seed(seed)
 
     def random(*shape):
         return torch.rand(*shape, generator=generator, dtype=dtype)
@@ -25,24 +58,28 @@ def make_operator(name, dtype):
     def integers(count, high):
         return torch.randint(high, (count,), generator=generator)
 
-    def sparse(rows, columns):
+    def sparse(n, m):
         """Rows of 0 to 3 entries, some at one place."""
-        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), integers(rows, 4).cumsum(0)])
+        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), integers(n, 4).cumsum(0)])
         entries = int(offsets[-1])
-        return Sparse(offsets, integers(entries, columns), random(entries), columns)
+        return Sparse(offsets, integers(entries, m), random(entries), m)
 
-    same = Identity(integers(ROWS, 4), integers(COLUMNS, 4), random(ROWS))
-    low_rank = LowRank(random(ROWS, 3), random(COLUMNS, 3))
-    factored = Factored(sparse(ROWS, 4), Dense(random(4, 3)), sparse(COLUMNS, 3))
+    if name in BATCHES:
+        similarity = SyntaxSimilarity(
+            0.5 * exact("site") + 0.5 * exact("signal"), **BATCHES[name]
+        ).fit(reports_of_all_kinds())
+        return similarity.batch(integers(rows, 10), integers(columns, 10), dtype=dtype)
+    same = Identity(integers(rows, 4), integers(columns, 4), random(rows))
+    low_rank = LowRank(random(rows, 3), random(columns, 3))
+    factored = Factored(sparse(rows, 4), Dense(random(4, 3)), sparse(columns, 3))
+    positions = integers(rows, 4), integers(columns, 4)
     operators = {
-        "dense": Dense(random(ROWS, COLUMNS)),
+        "dense": Dense(random(rows, columns)),
         "low_rank": low_rank,
         "identity": same,
-        "sparse": sparse(ROWS, COLUMNS),
+        "sparse": sparse(rows, columns),
         "factored": factored,
-        "row_blocks": RowBlocks(
-            Table(random(4, 4)), integers(ROWS, 4), integers(COLUMNS, 4), dtype
-        ),
+        "row_blocks": RowBlocks(Table(random(4, 4)), *positions, dtype),
         "scaled_sum": ScaledSum((0.3, 0.5, 0.2), (factored, low_rank, same)),
     }
     return operators[name]
@@ -59,9 +96,6 @@ class Table:
         return self.values[rows[:, None], columns[None, :]].to(dtype)
 
 
-OPERATORS = ["dense", "low_rank", "identity", "sparse", "factored", "row_blocks", "scaled_sum"]
-
-
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
 def dtype(request):
     return request.param
@@ -75,26 +109,25 @@ def device(request):
 
 
 @pytest.fixture(params=OPERATORS)
-def operator(request, dtype, device):
-    """One operator of each kind, 7 x 5, not symmetric, with columns that are equal reports."""
-    return make_operator(request.param, dtype).to(device)
+def operator_name(request):
+    return request.param
 
 
 @pytest.fixture
-def reports():
-    """Duplicates, normal and unknown reports, repeated and negated findings, missing fields."""
-    return [
-        Report(id="a", findings=[Finding(site="pons", signal="high"), Finding(site="insula")]),
-        Report(id="b", findings=[Finding(site="insula"), Finding(site="pons", signal="high")]),
-        Report(id="c", findings=[Finding(site="pons", signal="low", laterality="left")]),
-        Report(id="d", findings=[Finding(site="pons", signal="high", negated=True)]),
-        Report(id="e", findings=[Finding(site="pons"), Finding(site="pons")]),
-        Report(id="f", findings=[Finding()]),
-        Report(id="normal 1", normal=True),
-        Report(id="normal 2", normal=True, findings=[Finding(site="pons", negated=True)]),
-        Report(id="unknown 1"),
-        Report(id="unknown 2"),
-    ]
+def operator(operator_name, dtype, device):
+    """One operator of each kind, 7 x 5."""
+    return make_operator(operator_name, dtype).to(device)
+
+
+@pytest.fixture
+def any_operator():
+    """Makes an operator of a kind, dtype, shape and seed."""
+    return make_operator
+
+
+@pytest.fixture(name="reports")
+def reports_fixture():
+    return reports_of_all_kinds()
 
 
 @pytest.fixture

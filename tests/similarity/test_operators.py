@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from selip_core.similarity import Dense, Factored, Identity, LowRank, ScaledSum
 from selip_core.similarity.operators import Sparse
@@ -16,6 +18,36 @@ def test_acts_as_its_dense_matrix(operator):
     torch.testing.assert_close(operator.rmatmul(y), dense.T @ y)
     torch.testing.assert_close(operator.row_sums(), dense.sum(1))
     torch.testing.assert_close(operator.column_sums(), dense.sum(0))
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.integers(1, 12),
+    columns=st.integers(1, 12),
+    width=st.integers(1, 5),
+    seed=st.integers(0, 2**16),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_any_shape_acts_as_its_dense_matrix(
+    any_operator, operator_name, rows, columns, width, seed, dtype
+):
+    operator = any_operator(operator_name, dtype, rows, columns, seed)
+    dense = operator.dense()
+    assert dense.shape == (rows, columns)
+    assert bool((dense >= 0).all())
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(columns, width, generator=generator, dtype=dtype)
+    y = torch.randn(rows, width, generator=generator, dtype=dtype)
+    torch.testing.assert_close(operator.matmul(x), dense @ x)
+    torch.testing.assert_close(operator.rmatmul(y), dense.T @ y)
+    chosen = tuple(
+        torch.randint(size, (count,), generator=generator)
+        for size, count in ((rows, 3), (columns, 2))
+    )
+    block = operator.select(*chosen)
+    torch.testing.assert_close(block.dense(), dense[chosen[0]][:, chosen[1]])
+    torch.testing.assert_close(block.rmatmul(y[:3].new_ones(3, 1)), block.dense().sum(0)[:, None])
+    assert operator.nbytes > 0
 
 
 @pytest.mark.parametrize(

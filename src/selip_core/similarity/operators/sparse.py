@@ -158,9 +158,10 @@ def row_entries(
     offsets: Int[Tensor, " rows_and_one"], rows: Index
 ) -> tuple[Int[Tensor, " rows_and_one"], Index]:
     """Return the offsets of these rows among themselves, and the places of their entries."""
-    sizes = offsets.diff()[rows]
+    begins = offsets[rows]
+    sizes = offsets[rows + 1] - begins
     chosen = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-    shifts = torch.repeat_interleave(offsets[rows] - chosen[:-1], sizes)
+    shifts = torch.repeat_interleave(begins - chosen[:-1], sizes)
     return chosen, torch.arange(shifts.shape[0], device=offsets.device) + shifts
 
 
