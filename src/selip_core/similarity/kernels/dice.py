@@ -1,18 +1,22 @@
 """Dice similarity of the sets of characters, or of n-grams, of a field."""
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from selip_core.similarity.kernels.field import Codes, FieldValues, Missing
 from selip_core.similarity.kernels.table import TableKernel
+from selip_core.similarity.operators import Index
+from selip_core.similarity.operators.sparse import entry_rows, row_entries
 
 _SMALLEST_FIRST = (torch.uint8, torch.int16, torch.int32)
+_MOST_VALUES = 2**24
 
 
 @final
@@ -24,60 +28,81 @@ class Dice(TableKernel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.ngram < 1:
-            raise ValueError(f"ngram must be at least 1, got {self.ngram}")
+        if int(self.ngram) != self.ngram or self.ngram < 1:
+            raise ValueError(f"ngram must be a whole number of at least 1, got {self.ngram!r}")
 
-    def prepare(self, values: Sequence[str]) -> dict[str, Tensor]:
+    def encode(self, values: Sequence[str]) -> dict[str, Tensor]:
+        """Return the n-grams of each value as ascending numbers, and where each value begins."""
+        numbers: dict[str, int] = {}
+        grams, offsets = array("q"), array("q", [0])
+        for value in values:
+            starts = range(len(value) - self.ngram + 1)
+            own = {value[start : start + self.ngram] for start in starts}
+            grams.extend(sorted(numbers.setdefault(gram, len(numbers)) for gram in own))
+            offsets.append(len(grams))
+        return {
+            "grams": torch.tensor(grams, dtype=torch.int32),
+            "offsets": torch.tensor(offsets, dtype=torch.int64),
+        }
+
+    def with_table(self, values: FieldValues) -> dict[str, Tensor]:
         """Return the table of common n-grams, and how many each value has."""
-        sizes = torch.tensor([len(self._set(value)) for value in values])
-        return {**super().prepare(values), "sizes": sizes}
+        return {**super().with_table(values), "sizes": _sizes(values)}
 
-    def score(self, rows: Sequence[str], columns: Sequence[str]) -> Int[Tensor, "rows columns"]:
-        """Return the number of common n-grams, by a product of multi-hot matrices."""
-        sets = [self._set(value) for value in columns]
-        known = {gram: i for i, gram in enumerate(dict.fromkeys(g for s in sets for g in s))}
-        # Counts are small integers, exact in float32.
-        multi_hot = torch.zeros(len(known), len(rows))
-        for place, value in enumerate(rows):
-            shared = [known[gram] for gram in self._set(value) if gram in known]
-            multi_hot[shared, place] = 1
-        grams = torch.tensor([known[gram] for s in sets for gram in s], dtype=torch.int64)
-        offsets = torch.tensor([0, *map(len, sets)]).cumsum(0)
-        counts = embedding_bag(grams, multi_hot, offsets, mode="sum", include_last_offset=True)
-        return _smallest(counts.T.contiguous())
+    def entry_dtype(self, values: FieldValues) -> torch.dtype:
+        """Return the dtype that holds the size of the largest set."""
+        largest = int(_sizes(values).max())
+        return next(dtype for dtype in _SMALLEST_FIRST if torch.iinfo(dtype).max >= largest)
 
-    def score_pairs(self, left: Sequence[str], right: Sequence[str]) -> Int[Tensor, " pairs"]:
-        """Return the number of common n-grams."""
-        pairs = zip(map(self._set, left), map(self._set, right), strict=True)
-        return torch.tensor([len(a & b) for a, b in pairs], dtype=torch.int32)
+    def score(
+        self, values: FieldValues, rows: Index, columns: Index
+    ) -> Float[Tensor, "rows columns"]:
+        """Return the numbers of common n-grams, by a product of multi-hot matrices."""
+        row_of_gram, grams = _sets(values, rows)
+        known, places = torch.unique(grams, return_inverse=True)
+        if known.shape[0] * rows.shape[0] > _MOST_VALUES and rows.shape[0] > 1:
+            return torch.cat([self.score(values, half, columns) for half in rows.tensor_split(2)])
+        # The last row is that of the n-grams that none of the rows has.
+        multi_hot = torch.zeros(known.shape[0] + 1, rows.shape[0])
+        multi_hot[places, row_of_gram] = 1
+        offsets, entries = row_entries(values.tensors["offsets"], columns)
+        others = _find(known, values.tensors["grams"][entries].long())
+        # Sums of ones: float32 is exact up to 2 ** 24.
+        return embedding_bag(others, multi_hot, offsets, mode="sum", include_last_offset=True).T
+
+    def score_pairs(self, values: FieldValues, a: Index, b: Index) -> Int[Tensor, " pairs"]:
+        """Return the numbers of common n-grams."""
+        (left_pairs, left), (right_pairs, right) = _sets(values, a), _sets(values, b)
+        if left.shape[0] + right.shape[0] > _MOST_VALUES and a.shape[0] > 1:
+            halves = zip(a.tensor_split(2), b.tensor_split(2), strict=True)
+            return torch.cat([self.score_pairs(values, *half) for half in halves])
+        left, right = left_pairs * 2**32 + left, right_pairs * 2**32 + right
+        is_common = _find(left, right) < left.shape[0]
+        return torch.bincount(right_pairs[is_common], minlength=a.shape[0])
 
     def similarity(
         self, entries: Tensor, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype
     ) -> Tensor:
-        """Return ``2 |A & B| / (|A| + |B|)``; 0 where both sets are empty."""
-        sizes = values.tensors["sizes"]
-        return 2 * entries.to(dtype) / (sizes[a] + sizes[b]).clamp(min=1)
-
-    def _set(self, value: str) -> frozenset[str]:
-        starts = range(len(value) - self.ngram + 1)
-        return frozenset(value[start : start + self.ngram] for start in starts)
+        """Return ``|A & B| / (|A| / 2 + |B| / 2)``; 0 where both sets are empty."""
+        halves = _sizes(values).clamp(min=1).to(dtype) / 2
+        return entries.to(dtype).div_(halves[a] + halves[b])
 
 
-def _smallest(counts: Tensor) -> Tensor:
-    largest = counts.max() if counts.numel() else 0
-    return counts.to(next(dtype for dtype in _SMALLEST_FIRST if torch.iinfo(dtype).max >= largest))
-
-
-def dice(field: str, ngram: int = 1, *, missing: Missing = "equal") -> Dice:
+def dice(field: str | tuple[str, ...], ngram: int = 1, *, missing: Missing = "equal") -> Dice:
     """Return the kernel that compares a field by the Dice similarity of its sets of n-grams.
 
-    ``2 |A & B| / (|A| + |B|)``, in ``[0, 1]``.
+    ``2 |A & B| / (|A| + |B|)``, in ``[0, 1]``, exact. A value shorter than ``ngram`` has no n-gram:
+    it agrees with itself (1) and with no other value (0).
 
     Args:
-        field: The field to read.
-        ngram: Characters in a row that make an element of the set; 1: single characters.
+        field: The field to read; or several as a tuple, whose words are joined.
+        ngram: Characters (Unicode code points) in a row that make an element of the set; 1: single
+            characters.
         missing: What a pair with a missing value is worth, see
             :data:`~selip_core.similarity.kernels.Missing`.
+
+    Raises:
+        ValueError: If ``ngram`` is not a positive whole number.
 
     Example:
         >>> kernel = dice("text")
@@ -89,3 +114,22 @@ def dice(field: str, ngram: int = 1, *, missing: Missing = "equal") -> Dice:
         arXiv 2503.19801: there of the characters of site and description.
     """
     return Dice(field, ngram, missing=missing)
+
+
+def _sizes(values: FieldValues) -> Int[Tensor, " values"]:
+    """Return the number of n-grams of each value."""
+    sizes = values.tensors.get("sizes")
+    return values.tensors["offsets"].diff() if sizes is None else sizes
+
+
+def _sets(values: FieldValues, codes: Index) -> tuple[Index, Index]:
+    """Return the n-grams of some values, and for each the place of its value among these."""
+    offsets, entries = row_entries(values.tensors["offsets"], codes)
+    return entry_rows(offsets), values.tensors["grams"][entries].long()
+
+
+def _find(ascending: Index, wanted: Index) -> Index:
+    """Return where numbers stand in an ascending vector; its length for one that is not in it."""
+    places = torch.searchsorted(ascending, wanted)
+    ended = torch.cat([ascending, ascending.new_full((1,), -1)])
+    return torch.where(ended[places] == wanted, places, ascending.shape[0])

@@ -21,14 +21,14 @@ class Exact(FieldKernel):
 
     def different(self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype) -> Tensor:
         """Return 0."""
-        return torch.zeros((), dtype=dtype)
+        return (a == b).to(dtype)
 
 
-def exact(field: str, *, missing: Missing = "equal") -> Exact:
+def exact(field: str | tuple[str, ...], *, missing: Missing = "equal") -> Exact:
     """Return the kernel that is 1 where two findings have equal values of a field, else 0.
 
     Args:
-        field: The field to read.
+        field: The field to read; or several as a tuple, whose words are joined.
         missing: What a pair with a missing value is worth, see
             :data:`~selip_core.similarity.kernels.Missing`.
 

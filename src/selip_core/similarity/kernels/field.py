@@ -4,7 +4,7 @@ import abc
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal, TypeAlias, final, get_args
+from typing import Any, Literal, TypeAlias, final, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -21,8 +21,16 @@ Missing = Literal["equal", "nothing", "neutral", "leave_out"]
 - ``"equal"``: 1 if both findings lack the field, 0 if one does: missing is a value of its own;
 - ``"nothing"``: 0, also if both lack it;
 - ``"neutral"``: 1, so that a product is what its other factors say;
-- ``"leave_out"``: the term is left out of the sum that it stands in, and the others count more.
+- ``"leave_out"``: the term is left out of the sum that it stands in, and the others count more; a
+  product goes by its other factors.
 """
+
+_WORTH: dict[Missing, float] = {
+    "equal": 0.0,  # and 1 where both are missing
+    "nothing": 0.0,
+    "neutral": 1.0,
+    "leave_out": torch.nan,
+}
 
 
 @final
@@ -46,20 +54,31 @@ class FieldValues:
 
 @dataclass(frozen=True)
 class FieldKernel(FindingKernel):
-    """A kernel of one field; equal values agree (1).
+    """A kernel of the values of a field; equal values agree (1).
 
-    To add one, derive from it with ``prepare`` (once for all values) and ``different`` (for pairs).
+    To add one, derive a frozen dataclass with ``prepare`` (once for all values) and ``different``
+    (for pairs); its arguments are numbers, strings or tuples of them.
 
     Args:
-        field: The field to read.
+        field: The field to read; or several as a tuple, whose words are joined by spaces and
+            which are missing if all are.
         missing: What a pair with a missing value is worth, see :data:`Missing`.
+
+    Raises:
+        ValueError: If an argument is none of these.
     """
 
-    field: str
+    field: str | tuple[str, ...]
     _: KW_ONLY
     missing: Missing = "equal"
 
     def __post_init__(self) -> None:
+        names: Sequence[object] = self.fields
+        if not names or not all(isinstance(name, str) and name for name in names):
+            raise ValueError(
+                "field must be the name of a field of findings, such as 'site', or a tuple of "
+                f"names, got {self.field!r}"
+            )
         if self.missing not in get_args(Missing):
             raise ValueError(f"missing must be one of {get_args(Missing)}, got {self.missing!r}")
 
@@ -73,7 +92,7 @@ class FieldKernel(FindingKernel):
     ) -> Float[Tensor, "*pairs"]:
         """Return the similarity of values by their codes (none missing), with broadcasting.
 
-        What it gives for equal codes is not used.
+        What it gives for equal codes is not used. The tensor is new: it is written into.
         """
 
     def read(self, values: Sequence[str]) -> FieldValues:
@@ -84,26 +103,25 @@ class FieldKernel(FindingKernel):
         self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype = torch.float64
     ) -> Float[Tensor, "*pairs"]:
         """Return the similarity by codes, with broadcasting; NaN where it is to be left out."""
-        equal = a == b
-        similarity = equal.to(dtype)
+        # Codes are few and pairs are many: whether any is missing is asked of the codes.
+        if not bool((a < 0).any() or (b < 0).any()):
+            return self._similarity(values, a, b, dtype)
         if values.strings:
-            different = self.different(values, a.clamp(min=0), b.clamp(min=0), dtype)
-            similarity = torch.where(equal, 1, different)
-        both = (a >= 0) & (b >= 0)
-        if bool(both.all()):
-            return similarity
-        return torch.where(both, similarity, self._of_missing(equal, dtype))
-
-    def _of_missing(self, equal: Tensor, dtype: torch.dtype) -> Tensor:
+            similarity = self._similarity(values, a.clamp(min=0), b.clamp(min=0), dtype)
+        else:
+            similarity = (a == b).to(dtype)
+        similarity.masked_fill_((a < 0) | (b < 0), _WORTH[self.missing])
         if self.missing == "equal":
-            return equal.to(dtype)
-        worth = {"nothing": 0.0, "neutral": 1.0, "leave_out": torch.nan}[self.missing]
-        return torch.full((), worth, dtype=dtype)
+            similarity.masked_fill_((a < 0) & (b < 0), 1)
+        return similarity
+
+    def _similarity(self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype) -> Tensor:
+        return self.different(values, a, b, dtype).masked_fill_(a == b, 1)
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The field; several where their words are joined."""
-        return (self.field,)
+        return self.field if isinstance(self.field, tuple) else (self.field,)
 
     @property
     def parts(self) -> tuple[FindingKernel, ...]:
@@ -130,9 +148,24 @@ class FieldKernel(FindingKernel):
         return values(self)
 
     def __str__(self) -> str:
-        missing = "" if self.missing == "equal" else f", missing={self.missing!r}"
-        return f"{type(self).__name__.lower()}({', '.join(self._arguments())}{missing})"
+        arguments = [repr(self.field)]
+        for argument in sorted(dataclasses.fields(self), key=lambda own: own.name == "missing"):
+            value = getattr(self, argument.name)
+            if argument.name != "field" and value != argument.default:
+                arguments.append(f"{argument.name}={self._written(value)}")
+        return f"{type(self).__name__.lower()}({', '.join(arguments)})"
 
-    def _arguments(self) -> list[str]:
-        """Return the arguments as they are written; whoever has more than the field adds them."""
-        return [repr(self.field)]
+    def _written(self, value: Any) -> str:
+        """Return how the value of an argument is written."""
+        return repr(value)
+
+
+def qualified_name(value: Any) -> str:
+    """Return the module and name of a class or function, or those of an object's class.
+
+    Example:
+        >>> qualified_name(FieldValues(["pons"]))
+        'selip_core.similarity.kernels.field.FieldValues'
+    """
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"

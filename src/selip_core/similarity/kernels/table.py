@@ -9,50 +9,66 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from selip_core.similarity.kernels.field import Codes, FieldKernel, FieldValues
+from selip_core.similarity.operators import Index
 
 LARGEST_TABLE = 20_000
 """Distinct values of a field up to which a table between them is kept."""
 
-_BLOCK_VALUES = 2**24
+_BLOCK_VALUES = 2**23
 
 
 @dataclass(frozen=True)
 class TableKernel(FieldKernel):
     """A kernel with a table between the distinct values of its field.
 
-    The table is built once, in blocks of rows, in the smallest dtype that holds its entries. A
-    field with more than :data:`LARGEST_TABLE` values gets none: there the values of each batch are
-    scored when the batch is made.
+    The table is built once, in blocks of rows, in a dtype that holds all its entries. A field with
+    more than :data:`LARGEST_TABLE` values gets none: there the values of each batch are scored when
+    the batch is made.
     """
 
     @abc.abstractmethod
-    def score(self, rows: Sequence[str], columns: Sequence[str]) -> Shaped[Tensor, "rows columns"]:
-        """Return the entries for these values, in the smallest dtype that holds them."""
+    def encode(self, values: Sequence[str]) -> dict[str, Tensor]:
+        """Return what scoring needs besides the strings."""
 
     @abc.abstractmethod
-    def score_pairs(self, left: Sequence[str], right: Sequence[str]) -> Shaped[Tensor, " pairs"]:
+    def entry_dtype(self, values: FieldValues) -> torch.dtype:
+        """Return the smallest dtype that holds the entries of all pairs of these values."""
+
+    @abc.abstractmethod
+    def score(
+        self, values: FieldValues, rows: Index, columns: Index
+    ) -> Shaped[Tensor, "rows columns"]:
+        """Return the entries for values by their codes; symmetric in rows and columns."""
+
+    @abc.abstractmethod
+    def score_pairs(self, values: FieldValues, a: Index, b: Index) -> Shaped[Tensor, " pairs"]:
         """Return the entries for pairs of values, one after the other."""
 
     @abc.abstractmethod
     def similarity(
         self, entries: Tensor, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype
     ) -> Tensor:
-        """Return the similarity that entries of the table stand for."""
+        """Return the similarity that entries of the table stand for, as a new tensor."""
 
     def prepare(self, values: Sequence[str]) -> dict[str, Tensor]:
-        """Return the table, or nothing where it would be too large."""
+        """Return the table; where it would be too large, what scoring needs."""
+        encoded = self.encode(values)
         if len(values) > LARGEST_TABLE:
-            return {}
-        height = max(1, _BLOCK_VALUES // len(values))
-        blocks = (
-            self.score(values[start : start + height], values)
-            for start in range(0, len(values), height)
-        )
-        first = next(blocks)
-        table = first.new_empty(len(values), len(values))
-        table[:height] = first
-        for number, block in enumerate(blocks, 1):
-            table[number * height : (number + 1) * height] = block
+            return encoded
+        return self.with_table(FieldValues(values, encoded))
+
+    def with_table(self, values: FieldValues) -> dict[str, Tensor]:
+        """Return the table, and whatever else :meth:`similarity` needs."""
+        count = len(values.strings)
+        table = torch.empty(count, count, dtype=self.entry_dtype(values))
+        codes = torch.arange(count)
+        height = max(1, _BLOCK_VALUES // count)
+        for start in range(0, count, height):
+            stop = start + height
+            # The table is symmetric: what is above the diagonal is scored, and mirrored below.
+            block = self.score(values, codes[start:stop], codes[start:]).to(table.dtype)
+            table[start:stop, start:] = block
+            table[stop:, start:stop] = block[:, height:].T
         return {"table": table}
 
     def different(self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype) -> Tensor:
@@ -66,13 +82,10 @@ class TableKernel(FieldKernel):
             return self._scored_pairs(values, a, b)
         rows, row_places = torch.unique(a, return_inverse=True)
         columns, column_places = torch.unique(b, return_inverse=True)
-        strings = values.strings
-        entries = self.score(
-            [strings[i] for i in rows.tolist()], [strings[i] for i in columns.tolist()]
-        )
-        return entries[row_places, column_places]
+        return self.score(values, rows, columns)[row_places, column_places]
 
     def _scored_pairs(self, values: FieldValues, a: Codes, b: Codes) -> Tensor:
-        pairs, places = torch.unique(torch.stack([a, b]), dim=1, return_inverse=True)
-        left, right = ([values.strings[i] for i in codes.tolist()] for codes in pairs)
-        return self.score_pairs(left, right)[places]
+        count = len(values.strings)
+        pairs, places = torch.unique(a.long() * count + b, return_inverse=True)
+        left, right = pairs.div(count, rounding_mode="floor"), pairs % count
+        return self.score_pairs(values, left, right)[places]
