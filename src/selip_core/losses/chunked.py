@@ -62,15 +62,16 @@ def gradient_products(
     logit_scale: Float[Tensor, ""],
     rows: Float[Tensor, " n"],
     columns: Float[Tensor, " m"],
-    weight: float,
+    row_weights: Float[Tensor, " n"],
+    column_weights: Float[Tensor, " m"],
     own_weight: float,
     first_own: int,
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
     """Return ``E @ texts`` and ``E.T @ images`` in the accumulation type, in one sweep.
 
-    ``E = weight (P_rows + P_columns)`` with ``own_weight`` taken from the own pairs, both softmaxes
-    recomputed from the log-sum-exps. At convergence the two nearly cancel, so they meet before a
-    tile is rounded to the features' precision.
+    ``E = diag(row_weights) P_rows + P_columns diag(column_weights)`` with ``own_weight`` taken from
+    the own pairs, both softmaxes recomputed from the log-sum-exps. At convergence the two nearly
+    cancel, so they meet before a tile is rounded to the features' precision.
 
     Args:
         images: Rows.
@@ -78,7 +79,8 @@ def gradient_products(
         logit_scale: The multiplier.
         rows: Log-sum-exp of every row.
         columns: Log-sum-exp of every column.
-        weight: Of each of the two softmaxes.
+        row_weights: Of the softmax of each row.
+        column_weights: Of the softmax of each column.
         own_weight: Of the own pairs.
         first_own: The column of the first row's own text.
     """
@@ -87,8 +89,8 @@ def gradient_products(
     text_products = torch.zeros_like(texts, dtype=dtype)
     for block in row_blocks(images, texts):
         logits = logits_of(images[block], texts, logit_scale)
-        tile = (logits - rows[block, None]).exp_()
-        tile.add_(logits.sub_(columns).exp_()).mul_(weight)
+        tile = (logits - rows[block, None]).exp_().mul_(row_weights[block, None])
+        tile.addcmul_(logits.sub_(columns).exp_(), column_weights)
         tile.diagonal(first_own + block.start).sub_(own_weight)
         add_products(tile, block, images, texts, image_products, text_products)
     return image_products, text_products

@@ -30,7 +30,8 @@ class Sweeps(Protocol):
         logit_scale: Float[Tensor, ""],
         rows: Float[Tensor, " n"],
         columns: Float[Tensor, " m"],
-        weight: float,
+        row_weights: Float[Tensor, " n"],
+        column_weights: Float[Tensor, " m"],
         own_weight: float,
         first_own: int,
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
@@ -109,8 +110,9 @@ class _SoftCrossEntropy(torch.autograd.Function):
         ranks, dtype = ctx.ranks, rows.dtype
         with full_precision(texts):
             images, scale = working(image_features), logit_scale.to(rows)
+            weights = torch.full_like(rows, weight), torch.full_like(columns, weight)
             image_products, text_products = ctx.sweeps.gradient_products(
-                images, texts, scale, rows, columns, weight, align_weight, ranks.own.start
+                images, texts, scale, rows, columns, *weights, align_weight, ranks.own.start
             )
             if pull is not None:
                 image_products -= pull
