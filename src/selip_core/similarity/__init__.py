@@ -2,8 +2,10 @@
 
 from selip_core.similarity.identical import identical_positives
 from selip_core.similarity.kernels import FindingKernel, dice, exact, fuzzy
+from selip_core.similarity.loading import load_similarity
 from selip_core.similarity.operators import (
     Dense,
+    ExpCosine,
     Factored,
     Identity,
     LowRank,
@@ -17,6 +19,7 @@ from selip_core.similarity.syntax import DEFAULT_KERNEL, SyntaxSimilarity
 __all__ = [
     "DEFAULT_KERNEL",
     "Dense",
+    "ExpCosine",
     "Factored",
     "FindingKernel",
     "Identity",
@@ -31,4 +34,5 @@ __all__ = [
     "exact",
     "fuzzy",
     "identical_positives",
+    "load_similarity",
 ]

@@ -1,5 +1,7 @@
 """Positions of reports by their ids."""
 
+import hashlib
+from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
@@ -21,6 +23,10 @@ class ReportIndex:
     The same report may come several times (several volumes, one report). What a report says is
     known by one number, such as the position of its content; nothing of the report is kept.
 
+    Args:
+        ids: Distinct.
+        says: One number an id.
+
     Example:
         >>> from selip_core import Report
         >>> index = ReportIndex()
@@ -32,9 +38,11 @@ class ReportIndex:
 
     def __init__(self, ids: Sequence[str] = (), says: Sequence[int] = ()) -> None:
         self._positions = {id: position for position, id in enumerate(ids)}
-        self._says = list(says)
+        self._says = array("q", says)
         self._read = len(self._says)
         self._conflicts: list[int] = []
+        self._as_tensor: Index | None = None
+        self._fingerprint: int | None = None
 
     def add(self, report: "Report", says: int) -> bool:
         """Add a report and return whether it is new; ``says`` is equal for what says the same."""
@@ -42,6 +50,7 @@ class ReportIndex:
         self._read += 1
         if position == len(self._says):
             self._says.append(says)
+            self._as_tensor = self._fingerprint = None
             return True
         if self._says[position] != says:
             self._conflicts.append(self._read - 1)
@@ -69,7 +78,17 @@ class ReportIndex:
     @property
     def says(self) -> Index:
         """What each report says."""
-        return torch.tensor(self._says, dtype=torch.int64)
+        if self._as_tensor is None:
+            self._as_tensor = torch.tensor(self._says, dtype=torch.int64)
+        return self._as_tensor
+
+    @property
+    def fingerprint(self) -> int:
+        """A number (63 bits) that tells whether two corpora have the same ids in one order."""
+        if self._fingerprint is None:
+            digest = hashlib.sha256("\0".join(self._positions).encode("utf-8", "surrogatepass"))
+            self._fingerprint = int.from_bytes(digest.digest()[:8], "big") >> 1
+        return self._fingerprint
 
     def __len__(self) -> int:
         return len(self._says)
@@ -87,6 +106,8 @@ class ReportIndex:
             return torch.arange(len(self))
         if isinstance(ids, Tensor):
             return self._checked(ids, name)
+        if isinstance(ids, str):
+            raise ValueError(f"{name} must be a sequence of ids, got one string; write [id]")
         found = [self._positions.get(id, -1) for id in ids]
         unknown = [place for place, position in enumerate(found) if position < 0]
         if unknown:

@@ -1,5 +1,6 @@
 """Similarity of reports by the meaning of their texts."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, Self, final
@@ -8,8 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from selip_core.similarity.kernels.field import qualified_name
 from selip_core.similarity.operators import LowRank
+from selip_core.similarity.packed_strings import PackedStrings
 from selip_core.similarity.report_index import ReportIndex
+from selip_core.similarity.saving import Json, State
 from selip_core.similarity.similarity import Rows, Similarity, watched
 
 if TYPE_CHECKING:
@@ -96,6 +100,31 @@ class SemanticSimilarity(Similarity):
         self._factor = torch.cat([embeddings, ones], dim=1) * 0.5**0.5
         self._index, self._texts = index, texts
         return self
+
+    def definition(self) -> Json:
+        """Return the encoder: its name, or the name of its class or function."""
+        if isinstance(self.encoder, str | os.PathLike):
+            return {"kind": "semantic", "encoder": os.fspath(self.encoder), "restorable": True}
+        encoder = qualified_name(self.encoder)
+        return {"kind": "semantic", "encoder": encoder, "restorable": False}
+
+    def _state(self) -> State:
+        says = self.index.says
+        assert self._factor is not None
+        texts = PackedStrings.of(self._texts)
+        tensors = {"texts": texts.text, "text_offsets": texts.offsets}
+        return State({"says": says, "factor": self._factor, **tensors})
+
+    def _restore(self, ids: list[str], state: State) -> None:
+        packed = PackedStrings(state.tensors["texts"], state.tensors["text_offsets"])
+        factor = state.tensor("factor", torch.float32, (len(packed), None))
+        says = state.codes("says", len(ids), 0, len(packed))
+        self._index, self._factor = ReportIndex(ids, says.tolist()), factor
+        self._texts = {text: place for place, text in enumerate(packed)}
+
+    def _sayings(self) -> list[bytes]:
+        digests = [hashlib.sha256(text.encode()).digest() for text in self._texts]
+        return [digests[text] for text in self.index.says.tolist()]
 
     @property
     def index(self) -> ReportIndex:

@@ -1,16 +1,31 @@
 """A similarity of reports: fitted to a corpus once, asked for an operator every step."""
 
 import abc
+import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeAlias, final
 
 import torch
 
+from selip_core.similarity.gathering import gather_vectors
 from selip_core.similarity.operators import Index, ScaledSum, SimilarityOperator
 from selip_core.similarity.report_index import ReportIndex
+from selip_core.similarity.saving import (
+    Json,
+    Saved,
+    State,
+    hash_corpus,
+    read_saved,
+    require_same_definition,
+    write_saved,
+)
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
     from selip_core.findings import Report
 
 Rows: TypeAlias = Sequence[str] | Index | None
@@ -22,7 +37,9 @@ _ROUNDING = 1e-9
 class Similarity(abc.ABC):
     """What makes two reports alike.
 
-    Similarities mix by ``0.5 * syntax + 0.5 * semantic``.
+    Similarities mix by ``0.5 * syntax + 0.5 * semantic``. To add one, derive from it; what
+    :meth:`save` and :meth:`load` need is :meth:`definition`, ``_state``, ``_restore`` and
+    ``_sayings``.
     """
 
     @abc.abstractmethod
@@ -79,6 +96,108 @@ class Similarity(abc.ABC):
             ValueError: If an id was not fitted, or nothing was.
         """
 
+    @abc.abstractmethod
+    def definition(self) -> Json:
+        """Return its settings as JSON can hold them; equal for similarities that fit alike.
+
+        ``"kind"`` names the class. A part that has no settings to rebuild it from, such as a
+        function of the user's, is told by its name.
+        """
+
+    @abc.abstractmethod
+    def _state(self) -> State:
+        """Return what was learned, without the ids; ``index.says`` is part of it."""
+
+    @abc.abstractmethod
+    def _restore(self, ids: list[str], state: State) -> None:
+        """Take up what :meth:`_state` gave, without making it again; tensors are not copied.
+
+        Raises:
+            ValueError: If the parts do not fit each other; then nothing has changed.
+        """
+
+    @abc.abstractmethod
+    def _sayings(self) -> list[bytes]:
+        """Return, for each fitted report, a digest of what it says to this similarity.
+
+        It does not depend on the other reports, nor on their order.
+        """
+
+    def gather_positions(
+        self,
+        ids: Sequence[str] | Index,
+        group: "ProcessGroup | None" = None,
+        *,
+        show_ids: bool = False,
+    ) -> Index:
+        """Return the positions of the ids of all ranks, in rank order: the columns of a target.
+
+        Each rank then asks for its rows of the global batch:
+        ``similarity.batch(ids, similarity.gather_positions(ids, group))`` is the target of
+        :class:`~selip_core.losses.SimilarityCLIPLoss` with the same ``group``. Positions travel,
+        never ids; ranks may hold different numbers of reports, or none.
+
+        Args:
+            ids: Of this rank's reports, or their positions.
+            group: The processes, all of which must call this; ``None`` never communicates, also
+                where processes run: what comes back are this process's own positions.
+            show_ids: Name unknown ids in the error; ids can be accession numbers.
+
+        Returns:
+            int64, on the CPU, alike on all ranks.
+
+        Raises:
+            ValueError: If an id was not fitted, here or on another rank, or the ranks have not
+                fitted the same reports in the same order.
+        """
+        try:
+            own = self.index.positions(ids, "ids", show_ids=show_ids)
+            fingerprint = 0 if group is None else self.index.fingerprint
+        except ValueError:
+            if group is not None:
+                # The other ranks must not wait for this one.
+                with suppress(ValueError):
+                    gather_vectors(None, 0, group)
+            raise
+        return gather_vectors(own, fingerprint, group)
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write what was learned into a folder, whole or not at all; no pickle.
+
+        ``card.json`` tells the definition, the versions of libraries, the date, and a hash of the
+        corpus that does not depend on the order of its reports. The folder holds ids and the words
+        of findings: keep it as you keep the reports.
+
+        Args:
+            folder: A new or empty folder.
+            overwrite: Replace a folder that holds a saved similarity.
+
+        Raises:
+            ValueError: If nothing was fitted.
+            FileExistsError: If the folder holds something else, or a saved similarity and
+                ``overwrite`` is False.
+        """
+        index = self.index
+        saved = Saved(self.definition(), index.ids, self._state())
+        corpus_hash = hash_corpus(saved.ids, self._sayings())
+        write_saved(folder, saved, corpus_hash, overwrite=overwrite)
+
+    def load(self, folder: str | os.PathLike[str]) -> Self:
+        """Take up what :meth:`save` wrote, in place of :meth:`fit`. Return ``self``.
+
+        Tensors are mapped from the file: processes that load one folder share its memory. To load
+        without knowing what was saved, use :func:`~selip_core.similarity.load_similarity`.
+
+        Raises:
+            ValueError: If the folder holds a similarity of another definition (the message shows
+                where they differ), or is damaged. What was fitted stays as it was.
+            FileNotFoundError: If there is no such folder.
+        """
+        saved = read_saved(folder)
+        require_same_definition(self.definition(), saved.definition, folder)
+        saved.restore(self._restore, folder)
+        return self
+
     def __add__(self, other: "Similarity") -> "MixedSimilarity":
         left, right = _mixed(self), _mixed(other)
         return MixedSimilarity(left.scales + right.scales, left.parts + right.parts)
@@ -123,23 +242,31 @@ class MixedSimilarity(Similarity):
             )
 
     def fit(self, reports: "Iterable[Report]", *, progress: bool = False) -> Self:
-        """Fit every part to the corpus."""
+        """Fit every part to the corpus, or none."""
         reports = list(reports)
-        for part in self.parts:
-            part.fit(reports, progress=progress)
+        with _all_or_none(self.parts):
+            for part in self.parts:
+                part.fit(reports, progress=progress)
         return self
 
     def extend(self, reports: "Iterable[Report]", *, progress: bool = False) -> Self:
-        """Extend every part."""
+        """Extend every part, or none."""
         reports = list(reports)
-        for part in self.parts:
-            part.extend(reports, progress=progress)
+        with _all_or_none(self.parts):
+            for part in self.parts:
+                part.extend(reports, progress=progress)
         return self
 
     @property
     def index(self) -> ReportIndex:
         """The fitted reports, alike in all parts."""
-        return self.parts[0].index
+        indexes = [part.index for part in self.parts]
+        if len({index.fingerprint for index in indexes}) > 1:
+            raise ValueError(
+                "the parts of a mix must be fitted to the same reports in the same order, and they "
+                "were not; fit the mix"
+            )
+        return indexes[0]
 
     def batch(
         self,
@@ -150,10 +277,56 @@ class MixedSimilarity(Similarity):
         show_ids: bool = False,
     ) -> ScaledSum:
         """Return the scaled sum of the operators of the parts."""
-        operators = tuple(
-            part.batch(rows, columns, dtype=dtype, show_ids=show_ids) for part in self.parts
+        index = self.index
+        r = index.positions(rows, "rows", show_ids=show_ids)
+        c = columns if columns is None else index.positions(columns, "columns", show_ids=show_ids)
+        return ScaledSum(self.scales, tuple(part.batch(r, c, dtype=dtype) for part in self.parts))
+
+    def definition(self) -> Json:
+        """Return the scales, and the definitions of the parts."""
+        parts = [part.definition() for part in self.parts]
+        return {"kind": "mixed", "scales": [float(scale) for scale in self.scales], "parts": parts}
+
+    def _state(self) -> State:
+        states = [part._state() for part in self.parts]
+        return State(
+            {
+                f"{number}.{name}": tensor
+                for number, state in enumerate(states)
+                for name, tensor in state.tensors.items()
+            },
+            {str(number): state.facts for number, state in enumerate(states)},
         )
-        return ScaledSum(self.scales, operators)
+
+    def _restore(self, ids: list[str], state: State) -> None:
+        with _all_or_none(self.parts):
+            for number, part in enumerate(self.parts):
+                part._restore(ids, state.part(str(number)))
+
+    def _sayings(self) -> list[bytes]:
+        sayings = zip(*(part._sayings() for part in self.parts), strict=True)
+        return [hashlib.sha256(b"".join(said)).digest() for said in sayings]
+
+
+@contextmanager
+def _all_or_none(similarities: Sequence[Similarity]) -> Iterator[None]:
+    """Put back what all had learned if the block fails."""
+    before = [(single, dict(vars(single))) for single in _singles(similarities)]
+    try:
+        yield
+    except BaseException:
+        for single, learned in before:
+            vars(single).clear()
+            vars(single).update(learned)
+        raise
+
+
+def _singles(similarities: Sequence[Similarity]) -> Iterator[Similarity]:
+    for similarity in similarities:
+        if isinstance(similarity, MixedSimilarity):
+            yield from _singles(similarity.parts)
+        else:
+            yield similarity
 
 
 def _mixed(similarity: Similarity) -> MixedSimilarity:

@@ -10,11 +10,14 @@ from torch import Tensor
 
 from selip_core.similarity.aggregation import Aggregation, Best, Mean
 from selip_core.similarity.corpus import Corpus, CorpusBuilder
+from selip_core.similarity.corpus_state import content_digests, corpus_state, restored_corpus
 from selip_core.similarity.kernels import FindingKernel, dice, exact
+from selip_core.similarity.kernels.definition import definition
 from selip_core.similarity.operators import Index, SimilarityOperator
 from selip_core.similarity.own_floor import lift_equal
 from selip_core.similarity.paths import Contents, build
 from selip_core.similarity.report_index import ReportIndex
+from selip_core.similarity.saving import Json, State
 from selip_core.similarity.shaping import Shaping
 from selip_core.similarity.similarity import Rows, Similarity, watched
 
@@ -183,6 +186,39 @@ class SyntaxSimilarity(Similarity):
     ) -> "_Fitted":
         contents, normal = index.says // 2, index.says % 2 == 1
         return _Fitted(index, corpus, own, contents, self._labels(corpus, contents, normal))
+
+    def definition(self) -> Json:
+        """Return the kernel and all settings."""
+        return {
+            "kind": "syntax",
+            "kernel": definition(self.kernel),
+            "aggregation": self.aggregation,
+            "gamma": float(self.shaping.gamma),
+            "min_similarity": float(self.shaping.min_similarity),
+            "top_k": self.shaping.top_k,
+            "own_floor": float(self.own_floor),
+            "equal": self.equal,
+            "normal": self.normal,
+            "negated": self.negated,
+        }
+
+    def _state(self) -> State:
+        fitted = self._require_fitted()
+        state = corpus_state(fitted.corpus)
+        tensors = {"says": fitted.index.says, "own": fitted.own, **state.tensors}
+        return State(tensors, state.facts)
+
+    def _restore(self, ids: list[str], state: State) -> None:
+        corpus = restored_corpus(self._kernel, state)
+        contents = corpus.sizes.shape[0]
+        says = state.codes("says", len(ids), 0, 2 * contents)
+        own = state.tensor("own", torch.float64, (contents,))
+        self._fitted = self._fitted_on(ReportIndex(ids, says.tolist()), corpus, own)
+
+    def _sayings(self) -> list[bytes]:
+        fitted = self._require_fitted()
+        of_contents = content_digests(fitted.corpus)
+        return [of_contents[says // 2] + bytes([says % 2]) for says in fitted.index.says.tolist()]
 
     @property
     def index(self) -> ReportIndex:
