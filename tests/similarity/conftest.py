@@ -4,6 +4,7 @@ import torch
 from selip_core.findings import Finding, Report
 from selip_core.similarity import (
     Dense,
+    ExpCosine,
     Factored,
     Identity,
     LowRank,
@@ -39,6 +40,7 @@ BATCHES = {
 OPERATORS = [
     "dense",
     "low_rank",
+    "exp_cosine",
     "identity",
     "sparse",
     "factored",
@@ -76,6 +78,7 @@ def make_operator(name, dtype, rows=7, columns=5, seed=0):
     operators = {
         "dense": Dense(random(rows, columns)),
         "low_rank": low_rank,
+        "exp_cosine": ExpCosine(random(rows, 3) - 0.5, random(columns, 3) - 0.5, 0.2),
         "identity": same,
         "sparse": sparse(rows, columns),
         "factored": factored,

@@ -82,9 +82,9 @@ def test_entropy_is_that_of_the_normalised_table(operator):
 
 
 def test_precision_changes_and_low_precision_is_raised(operator):
-    torch.testing.assert_close(
-        operator.to(dtype=torch.float64).dense(), operator.dense().to(torch.float64)
-    )
+    double = operator.to(dtype=torch.float64).dense()
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double.to(operator.dtype), operator.dense())
     low = torch.ones(5, 1, dtype=torch.bfloat16, device=operator.device)
     assert operator.matmul(low).dtype == operator.dtype
 

@@ -2,6 +2,7 @@
 
 from selip_core.similarity.operators.base import Index, SimilarityOperator
 from selip_core.similarity.operators.dense import Dense
+from selip_core.similarity.operators.exp_cosine import ExpCosine
 from selip_core.similarity.operators.factored import Factored
 from selip_core.similarity.operators.identity import Identity
 from selip_core.similarity.operators.low_rank import LowRank
@@ -12,6 +13,7 @@ from selip_core.similarity.operators.sparse import Sparse
 __all__ = [
     "BlockSource",
     "Dense",
+    "ExpCosine",
     "Factored",
     "Identity",
     "Index",

@@ -80,7 +80,8 @@ class LowRank(SimilarityOperator):
         return LowRank(self.left[rows], self.right[columns])
 
     def _tile(self, rows: slice, columns: slice) -> Tensor:
-        return self.left[rows] @ self.right[columns].T
+        # A value that is 0 can be rounded below, and has no logarithm then.
+        return (self.left[rows] @ self.right[columns].T).clamp_(min=0)
 
     def _to(self, device: torch.device, dtype: torch.dtype) -> Self:
         left = self.left.to(device, dtype)
