@@ -1,7 +1,16 @@
 """Similarity of reports: what makes them alike, and the operators that say so."""
 
 from selip_core.similarity.identical import identical_positives
-from selip_core.similarity.kernels import FindingKernel, dice, exact, fuzzy
+from selip_core.similarity.kernels import (
+    FindingKernel,
+    closeness,
+    dice,
+    embedding,
+    exact,
+    fuzzy,
+    ordered,
+    synonyms,
+)
 from selip_core.similarity.loading import load_similarity
 from selip_core.similarity.operators import (
     Dense,
@@ -30,9 +39,13 @@ __all__ = [
     "Similarity",
     "SimilarityOperator",
     "SyntaxSimilarity",
+    "closeness",
     "dice",
+    "embedding",
     "exact",
     "fuzzy",
     "identical_positives",
     "load_similarity",
+    "ordered",
+    "synonyms",
 ]

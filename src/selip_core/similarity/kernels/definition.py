@@ -4,13 +4,19 @@ import dataclasses
 from typing import Any
 
 from selip_core.similarity.kernels.algebra import FindingKernel, Power, Product, Scaled, Sum
+from selip_core.similarity.kernels.closeness import Closeness
 from selip_core.similarity.kernels.dice import Dice
+from selip_core.similarity.kernels.embedding import Embedding
 from selip_core.similarity.kernels.exact import Exact
 from selip_core.similarity.kernels.field import qualified_name
 from selip_core.similarity.kernels.fuzzy import Fuzzy
+from selip_core.similarity.kernels.ordered import Ordered
+from selip_core.similarity.kernels.synonyms import Synonyms
 
+_ALGEBRA = (Sum, Product, Scaled, Power)
+_LEAVES = (Closeness, Dice, Embedding, Exact, Fuzzy, Ordered, Synonyms)
 _KINDS: dict[str, type[FindingKernel]] = {
-    kind.__name__.lower(): kind for kind in (Sum, Product, Scaled, Power, Dice, Exact, Fuzzy)
+    kind.__name__.lower(): kind for kind in (*_ALGEBRA, *_LEAVES)
 }
 
 
