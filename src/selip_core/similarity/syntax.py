@@ -213,6 +213,8 @@ class SyntaxSimilarity(Similarity):
         contents = corpus.sizes.shape[0]
         says = state.codes("says", len(ids), 0, 2 * contents)
         own = state.tensor("own", torch.float64, (contents,))
+        if not bool(((own >= 0) & (own <= 1 + _ROUNDING)).all()):
+            raise ValueError("the tensor 'own' must hold similarities, from 0 to 1")
         self._fitted = self._fitted_on(ReportIndex(ids, says.tolist()), corpus, own)
 
     def _sayings(self) -> list[bytes]:
