@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Self, TypeAlias, final
 
 import torch
 
+from selip_core.similarity.describe import BATCH_SIZES, Subject, describe, mixed_subject
+from selip_core.similarity.description import Description
+from selip_core.similarity.explanation import Explanation, MixedExplanation
 from selip_core.similarity.gathering import gather_vectors
 from selip_core.similarity.operators import Index, ScaledSum, SimilarityOperator
 from selip_core.similarity.report_index import ReportIndex
@@ -198,6 +201,74 @@ class Similarity(abc.ABC):
         saved.restore(self._restore, folder)
         return self
 
+    def explain(self, a: str, b: str, *, show_ids: bool = False) -> Explanation:
+        """Return why two fitted reports are as alike as they are.
+
+        Args:
+            a: The id of a report.
+            b: The id of another, or the same.
+            show_ids: Name an unknown id in the error; ids can be accession numbers.
+
+        Raises:
+            ValueError: If an id was not fitted, or nothing was.
+            NotImplementedError: If this kind of similarity explains nothing.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no explain(a, b)")
+
+    def describe(
+        self,
+        batch_sizes: Sequence[int] = BATCH_SIZES,
+        *,
+        seed: int = 0,
+        samples: int = 2048,
+        threshold: float = 0.5,
+        pairs: int = 3,
+        show_ids: bool = False,
+    ) -> Description:
+        """Return what this similarity makes of batches drawn at random from the fitted reports.
+
+        Tells whether it will do as a target: how much mass the own report keeps, how many reports
+        count as positives, what plain CLIP would push apart, and what the operators will take.
+
+        Args:
+            batch_sizes: Reports in a batch; larger ones than the corpus are cut to it.
+            seed: Of the draw.
+            samples: About so many rows are measured at each batch size, in whole batches, at least
+                one. The time goes with the square of the largest batch, not with the corpus.
+            threshold: Similarity in ``[0, 1]`` from which on another report counts as a positive.
+            pairs: How many of the most and least alike pairs are shown.
+            show_ids: Name the reports of these pairs by id; ids can be accession numbers.
+
+        Raises:
+            ValueError: If an argument is out of range, or nothing was fitted.
+
+        Example:
+            >>> from selip_core import Finding, Report, SyntaxSimilarity
+            >>> sites = ["pons", "insula", "thalamus", "pons"]
+            >>> reports = [
+            ...     Report(id=str(i), findings=[Finding(site=site)]) for i, site in enumerate(sites)
+            ... ]
+            >>> description = SyntaxSimilarity().fit(reports).describe((4,))
+            >>> batch = description.batches[0]
+            >>> round(batch.own_mass, 2), round(batch.same_mass, 2), batch.false_negatives
+            (0.72, 0.97, 0.5)
+            >>> description.warnings
+            ()
+        """
+        return describe(
+            self._subject(),
+            batch_sizes,
+            seed=seed,
+            samples=samples,
+            threshold=threshold,
+            pairs=pairs,
+            show_ids=show_ids,
+        )
+
+    def _subject(self) -> Subject:
+        """Return what :meth:`describe` looks at; reports say the same where ``index`` has it so."""
+        return Subject(type(self).__name__, self.index, self.index.says, self.batch)
+
     def __add__(self, other: "Similarity") -> "MixedSimilarity":
         left, right = _mixed(self), _mixed(other)
         return MixedSimilarity(left.scales + right.scales, left.parts + right.parts)
@@ -306,6 +377,19 @@ class MixedSimilarity(Similarity):
     def _sayings(self) -> list[bytes]:
         sayings = zip(*(part._sayings() for part in self.parts), strict=True)
         return [hashlib.sha256(b"".join(said)).digest() for said in sayings]
+
+    def explain(self, a: str, b: str, *, show_ids: bool = False) -> MixedExplanation:
+        """Return the explanations of the parts, with their scales.
+
+        See :meth:`Similarity.explain`.
+        """
+        parts = tuple(part.explain(a, b, show_ids=show_ids) for part in self.parts)
+        value = sum(scale * part.value for scale, part in zip(self.scales, parts, strict=True))
+        return MixedExplanation(value, self.scales, parts)
+
+    def _subject(self) -> Subject:
+        subjects = [part._subject() for part in self.parts]
+        return mixed_subject(self.scales, subjects, self.batch)
 
 
 @contextmanager

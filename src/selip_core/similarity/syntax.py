@@ -11,6 +11,9 @@ from torch import Tensor
 from selip_core.similarity.aggregation import Aggregation, Best, Mean
 from selip_core.similarity.corpus import Corpus, CorpusBuilder
 from selip_core.similarity.corpus_state import content_digests, corpus_state, restored_corpus
+from selip_core.similarity.describe import Subject
+from selip_core.similarity.explain import decide, explain_pair
+from selip_core.similarity.explanation import SyntaxExplanation
 from selip_core.similarity.kernels import FindingKernel, dice, exact
 from selip_core.similarity.kernels.definition import definition
 from selip_core.similarity.operators import Index, SimilarityOperator
@@ -20,6 +23,7 @@ from selip_core.similarity.report_index import ReportIndex
 from selip_core.similarity.saving import Json, State
 from selip_core.similarity.shaping import Shaping
 from selip_core.similarity.similarity import Rows, Similarity, watched
+from selip_core.similarity.syntax_subject import syntax_subject
 
 if TYPE_CHECKING:
     from selip_core.findings import Report
@@ -250,10 +254,63 @@ class SyntaxSimilarity(Similarity):
         rows_of_contents = fitted.contents[r]
         columns_of_contents = rows_of_contents if c is r else fitted.contents[c]
         with _full_precision():
-            source = Contents(fitted.corpus, _AGGREGATIONS[self.aggregation], self.shaping)
-            unequal = build(source, rows_of_contents, columns_of_contents, dtype)
+            unequal = build(self._contents, rows_of_contents, columns_of_contents, dtype)
             own = self.shaping.apply(fitted.own[rows_of_contents]).to(dtype)
             return lift_equal(unequal, fitted.labels[r], fitted.labels[c], own, self.own_floor)
+
+    def explain(self, a: str, b: str, *, show_ids: bool = False) -> SyntaxExplanation:
+        """Return which findings and fields, and which policy, make two reports alike.
+
+        ``top_k`` and ``own_floor`` depend on the batch; they are named and not applied. See
+        :meth:`Similarity.explain` for the arguments and errors.
+
+        Example:
+            >>> from selip_core import Finding, Report
+            >>> reports = [
+            ...     Report(id="a", findings=[Finding(site="pons", signal="high")]),
+            ...     Report(id="b", findings=[Finding(site="pons", signal="low")]),
+            ... ]
+            >>> print(SyntaxSimilarity().fit(reports).explain("a", "b"))
+            similarity 0.0168: from the findings
+            best matches: of a in b 0.6, of b in a 0.6, averaged 0.6
+            to the power 8: 0.0168
+            pairs of findings by exact('negated') * (0.4 * exact('site') + ...
+              a1 and b1: 0.6, the best of a1 and b1
+                exact('negated'): 'false' and 'false': 1
+                exact('site'): 'pons' and 'pons': 1
+                exact('laterality'): missing and missing: 1
+                exact('signal'): 'high' and 'low': 0
+        """
+        fitted = self._require_fitted()
+        x = int(fitted.index.positions([a], "a", show_ids=show_ids))
+        y = int(fitted.index.positions([b], "b", show_ids=show_ids))
+        contents = fitted.contents[[x, y]]
+        same = bool(fitted.labels[x] == fitted.labels[y])
+        reason = decide(
+            equal_ids=x == y,
+            normal=(bool(fitted.index.says[x] % 2), bool(fitted.index.says[y] % 2)),
+            unknown=not bool(fitted.corpus.sizes[contents].all()),
+            equal_contents=same,
+        )
+        first, second = contents.tolist()
+        with _full_precision():
+            return explain_pair(
+                self._contents,
+                first,
+                second,
+                reason,
+                counts_as_same=same,
+                own_floor=self.own_floor,
+            )
+
+    def _subject(self) -> Subject:
+        floor = self.own_floor > 0
+        return syntax_subject(self._contents, self.index, self.batch, has_floor=floor)
+
+    @property
+    def _contents(self) -> Contents:
+        corpus = self._require_fitted().corpus
+        return Contents(corpus, _AGGREGATIONS[self.aggregation], self.shaping)
 
     def _labels(self, corpus: Corpus, contents: Index, normal: Bool[Tensor, " reports"]) -> Index:
         """Return equal labels for reports that count as the same: similarity 1."""
