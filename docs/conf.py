@@ -26,6 +26,7 @@ extensions = [
     "benchmark_results",
     "command_help",
     "mathml",
+    "python_figure",
 ]
 exclude_patterns = ["_build", "_extensions"]
 

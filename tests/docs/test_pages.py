@@ -11,7 +11,8 @@ from selip_core.encoders import registry
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(python|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(python|text|\{python-figure\})\n(.*?)^```", re.MULTILINE | re.DOTALL)
+OPTION = re.compile(r"^:\w+: .*\n", re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -27,5 +28,5 @@ def test_python_blocks_run_and_print_what_follows_them(page, tmp_path, monkeypat
             continue
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
-            exec(compile(block, page.name, "exec"), namespace)
+            exec(compile(OPTION.sub("", block), page.name, "exec"), namespace)
         printed = output.getvalue()

@@ -1,5 +1,8 @@
 """Similarity of reports: what makes them alike, and the operators that say so."""
 
+from selip_core.similarity.description import Description
+from selip_core.similarity.explanation import Explanation
+from selip_core.similarity.figures import plot_batch
 from selip_core.similarity.identical import identical_positives
 from selip_core.similarity.kernels import (
     FindingKernel,
@@ -28,7 +31,9 @@ from selip_core.similarity.syntax import DEFAULT_KERNEL, SyntaxSimilarity
 __all__ = [
     "DEFAULT_KERNEL",
     "Dense",
+    "Description",
     "ExpCosine",
+    "Explanation",
     "Factored",
     "FindingKernel",
     "Identity",
@@ -47,5 +52,6 @@ __all__ = [
     "identical_positives",
     "load_similarity",
     "ordered",
+    "plot_batch",
     "synonyms",
 ]
