@@ -32,7 +32,7 @@ MAY_IMPORT = {
         "simulation",
         "text",
     },
-    "cli": {"data", "evaluation", "findings", "recipes", "report", "simulation"},
+    "cli": {"data", "evaluation", "findings", "recipes", "report", "similarity", "simulation"},
 }
 
 

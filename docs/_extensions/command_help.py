@@ -14,15 +14,15 @@ COLUMNS = "88"
 
 
 class CommandHelp(Directive):
-    """Show the help of ``selip``, or of the subcommand that is named."""
+    """Show the help of ``selip``, or of the subcommand that is named, or of one of its own."""
 
-    optional_arguments = 1
+    optional_arguments = 2
 
     def run(self) -> list[nodes.Node]:
         """Return the help as a literal block."""
         parser = build_parser()
-        if self.arguments:
-            parser = find_subparser(parser, self.arguments[0])
+        for name in self.arguments:
+            parser = find_subparser(parser, name)
         os.environ["COLUMNS"] = COLUMNS
         text = parser.format_help()
         return [nodes.literal_block(text, text, language="none")]

@@ -122,12 +122,34 @@ def write_saved(
         FileExistsError: If there is something else, or a saved similarity and not ``overwrite``.
     """
     folder = Path(folder)
-    replaces = _replaces(folder, overwrite)
+    replaces = require_free(folder, overwrite)
     new = folder.with_name(f".new-{uuid.uuid4().hex[:12]}-{folder.name}") if replaces else folder
     with atomic_folder(new) as temporary:
         _write_files(temporary, saved, corpus_hash)
     if replaces:
         _swap(new, folder)
+
+
+def require_free(folder: str | os.PathLike[str], overwrite: bool = False) -> bool:
+    """Refuse a folder that is not to be written; return whether it is to be replaced.
+
+    Raises:
+        FileExistsError: If there is something else than a saved similarity or an empty folder, or a
+            saved similarity and not ``overwrite``.
+    """
+    folder = Path(folder)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    if not (folder / CARD).is_file():
+        raise FileExistsError(
+            f"{folder} exists and holds no saved similarity; choose a new or empty folder"
+        )
+    if not overwrite:
+        raise FileExistsError(
+            f"{folder} holds a saved similarity; choose another folder, or replace it with "
+            "overwrite=True (--overwrite)"
+        )
+    return True
 
 
 def read_saved(folder: str | os.PathLike[str]) -> Saved:
@@ -287,22 +309,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _replaces(folder: Path, overwrite: bool) -> bool:
-    """Return whether a saved similarity is to be replaced, or refuse."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return False
-    if not (folder / CARD).is_file():
-        raise FileExistsError(
-            f"{folder} exists and holds no saved similarity; choose a new or empty folder"
-        )
-    if not overwrite:
-        raise FileExistsError(
-            f"{folder} holds a saved similarity; replace it with overwrite=True, or choose another "
-            "folder"
-        )
-    return True
 
 
 def _swap(new: Path, folder: Path) -> None:
