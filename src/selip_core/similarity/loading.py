@@ -69,9 +69,10 @@ def _syntax(settings: Json) -> Similarity:
 
 
 def _semantic(settings: dict[str, Any]) -> Similarity:
-    if not settings["restorable"]:
+    if not settings.pop("restorable"):
         raise ValueError(f"{settings['encoder']} is an encoder of the user's")
-    return SemanticSimilarity(settings["encoder"])
+    settings.pop("identity")  # what the encoder was is part of what was learned
+    return SemanticSimilarity(settings.pop("encoder"), **settings)
 
 
 def _mixed(settings: Json) -> Similarity:

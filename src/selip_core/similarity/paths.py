@@ -85,25 +85,30 @@ def build(contents: Contents, rows: Index, columns: Index, dtype: torch.dtype) -
         right, others = (left, used) if shared else corpus.weights(columns, dtype)
         findings, shape = max(len(used), len(others)), (len(rows), len(columns))
         if choose_path(contents, findings, shape) == "findings":
-            return Factored(left, _table_or_blocks(corpus, used, others, dtype), right)
+            return Factored(left, table_or_blocks(corpus, used, others, dtype), right)
     left, distinct = one_hot(rows, dtype)
     right, others = (left, distinct) if shared else one_hot(columns, dtype)
     if contents.shaping.is_sparse:
         sparse = sparsify(contents, distinct, others, dtype, contents.shaping.top_k)
         return Factored(left, sparse, right)
-    return Factored(left, _table_or_blocks(contents, distinct, others, dtype), right)
+    return Factored(left, table_or_blocks(contents, distinct, others, dtype), right)
 
 
-def _table_or_blocks(
+def table_or_blocks(
     source: BlockSource, rows: Index, columns: Index, dtype: torch.dtype
 ) -> SimilarityOperator:
+    """Return a table where it is small, else blocks of rows that each product computes again."""
     if max(rows.shape[0], columns.shape[0]) < LARGEST_TABLE:
         return Dense(source.block(rows, columns, dtype))
     return RowBlocks(source, rows, columns, dtype)
 
 
 def one_hot(places: Index, dtype: torch.dtype) -> tuple[Sparse, Index]:
-    """Return the operator that gives each report the row of its place, and the distinct places."""
-    distinct, columns = torch.unique(places, return_inverse=True)
-    offsets = torch.arange(places.shape[0] + 1)
+    """Return the operator that gives each report the row of its place, and the distinct places.
+
+    A report of a negative place gets a row of zeros.
+    """
+    has = places >= 0
+    distinct, columns = torch.unique(places[has], return_inverse=True)
+    offsets = torch.cat([has.new_zeros(1, dtype=torch.int64), has.cumsum(0)])
     return Sparse(offsets, columns, torch.ones(len(columns), dtype=dtype), len(distinct)), distinct
