@@ -22,6 +22,7 @@ from selip_core.similarity.saving import (
     State,
     hash_corpus,
     read_saved,
+    require_free,
     require_same_definition,
     write_saved,
 )
@@ -181,6 +182,7 @@ class Similarity(abc.ABC):
                 ``overwrite`` is False.
         """
         index = self.index
+        require_free(folder, overwrite)
         saved = Saved(self.definition(), index.ids, self._state())
         corpus_hash = hash_corpus(saved.ids, self._sayings())
         write_saved(folder, saved, corpus_hash, overwrite=overwrite)
@@ -233,8 +235,8 @@ class Similarity(abc.ABC):
         Args:
             batch_sizes: Reports in a batch; larger ones than the corpus are cut to it.
             seed: Of the draw.
-            samples: About so many rows are measured at each batch size, in whole batches, at least
-                one. The time goes with the square of the largest batch, not with the corpus.
+            samples: About so many rows are measured at each batch size, in 1 to 64 whole batches.
+                The time goes with the square of the largest batch, not with the corpus.
             threshold: Similarity in ``[0, 1]`` from which on another report counts as a positive.
             pairs: How many of the most and least alike pairs are shown.
             show_ids: Name the reports of these pairs by id; ids can be accession numbers.
