@@ -22,15 +22,19 @@ class Cost:
     the same):
 
     - path ``"findings"``, ``W K W'``: ``(2 E + U^2) d``;
-    - ``"table"`` and ``"row blocks"``: ``(2 N + C^2) d``; row blocks also compute the similarities
-      again in each product, and hold the findings of the whole corpus instead of a table;
+    - ``"table"`` and ``"row blocks"``: ``(2 N + C^2) d``;
     - ``"sparse"``: ``(2 N + entries) d``.
+
+    From 8192 distinct findings or contents on no table between them is kept: each product computes
+    it again, in blocks of rows, and the operator holds the findings of the whole corpus instead.
 
     Attributes:
         reports: ``N``.
         findings: ``U``, distinct findings of the batch.
         contents: ``C``, distinct contents of its reports.
-        path: How the operator is built, see :data:`selip_core.similarity.paths.Path`.
+        path: How the operator is built: through ``"findings"``, or through distinct contents, as a
+            ``"table"``, ``"sparse"`` or in ``"row blocks"``.
+        recomputes: Whether each product computes similarities again.
         width: ``d``.
         multiply_adds: Of one product.
         nbytes: What the operator holds.
@@ -42,6 +46,7 @@ class Cost:
     findings: int
     contents: int
     path: Path
+    recomputes: bool
     width: int
     multiply_adds: int
     nbytes: int
@@ -85,13 +90,16 @@ def predict_cost(
     through_findings = path == "findings"
     weights = int(corpus.sizes[rows].sum()) if through_findings else reports
     inner = findings if through_findings else distinct
+    if path == "row blocks" and inner < LARGEST_TABLE:
+        path = "table"  # many reports of few contents
+    recomputes = path != "sparse" and inner >= LARGEST_TABLE
     size = dtype.itemsize
     if path == "sparse":
         kernel_bytes = (inner + 1) * _INDEX_BYTES + entries * (_INDEX_BYTES + size)
-    elif inner < LARGEST_TABLE:
-        kernel_bytes = inner**2 * size
-    else:
+    elif recomputes:
         kernel_bytes = 2 * inner * _INDEX_BYTES + corpus.nbytes
+    else:
+        kernel_bytes = inner**2 * size
     weight_bytes = (reports + 1) * _INDEX_BYTES + weights * (_INDEX_BYTES + size)
     same_bytes = reports * (2 * _INDEX_BYTES + size)
     products = 2 * weights + (entries if path == "sparse" else inner**2) + 2 * reports
@@ -100,6 +108,7 @@ def predict_cost(
         findings=findings,
         contents=distinct,
         path=path,
+        recomputes=recomputes,
         width=width,
         multiply_adds=products * width,
         nbytes=kernel_bytes + (2 if has_floor else 1) * weight_bytes + same_bytes,

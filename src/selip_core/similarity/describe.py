@@ -19,6 +19,7 @@ from selip_core.similarity.summaries import BatchSummary, CorpusSummary, Distrib
 BATCH_SIZES = (16, 64, 256, 1024, 4096)
 
 _BINS = 20
+_MOST_BATCHES = 64
 _BLOCK_VALUES = 2**22
 _ROUNDING = 1e-6
 
@@ -94,7 +95,8 @@ def describe(
     random = numpy.random.default_rng(seed)
     summaries, costs, distribution = [], [], None
     for size in sizes:
-        batches = 1 if size == len(subject.index) else max(1, samples // size)
+        most = 1 if size == len(subject.index) else _MOST_BATCHES
+        batches = min(most, max(1, samples // size))
         measures = []
         for number in range(batches):
             rows = _drawn(random, len(subject.index), size)

@@ -220,7 +220,7 @@ def _corpus_lines(corpus: CorpusSummary, costs: Sequence[Cost]) -> Iterator[str]
                 f"{cost.findings:,}",
                 f"{cost.repetition:.2f}",
                 f"{cost.contents:,}",
-                cost.path,
+                f"{cost.path}, again" if cost.recomputes else cost.path,
                 _short(cost.multiply_adds),
                 _short(cost.dense_multiply_adds),
                 f"{_short(cost.nbytes)}B",
@@ -233,6 +233,8 @@ def _corpus_lines(corpus: CorpusSummary, costs: Sequence[Cost]) -> Iterator[str]
         f"predicted: product: multiply-adds of one with d = {costs[0].width}; of dense: the same "
         "of a table N x N"
     )
+    if any(cost.recomputes for cost in costs):
+        yield "again: each product computes the similarities again, in blocks of rows"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import torch
 from selip_core.similarity.corpus import Corpus
 from selip_core.similarity.cost import Cost, predict_cost
 from selip_core.similarity.describe import Subject
-from selip_core.similarity.kernels.table import LARGEST_TABLE, TableKernel
+from selip_core.similarity.kernels.table import TableKernel
 from selip_core.similarity.operators import Factored, Index, ScaledSum, SimilarityOperator, Sparse
 from selip_core.similarity.paths import Contents
 from selip_core.similarity.report_index import ReportIndex
@@ -59,9 +59,9 @@ def syntax_subject(
 def _without_table(corpus: Corpus) -> tuple[str, ...]:
     """Return the kernels whose fields have too many values for a table."""
     return tuple(
-        f"{leaf} ({len(values.strings):,} values, above {LARGEST_TABLE:,})"
+        f"{leaf} ({len(values.strings):,} values)"
         for leaf, values in corpus.values.items()
-        if isinstance(leaf, TableKernel) and len(values.strings) > LARGEST_TABLE
+        if isinstance(leaf, TableKernel) and values.strings and "table" not in values.tensors
     )
 
 
