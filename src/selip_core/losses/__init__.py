@@ -1,6 +1,17 @@
 """The contrastive loss with soft targets, and what a target has to be."""
 
 from selip_core.losses.similarity_clip import SimilarityCLIPLoss, similarity_clip_loss
-from selip_core.losses.target import Target, TiledTarget
+from selip_core.losses.statistics import DirectionStatistics, LossAndStatistics, LossStatistics
+from selip_core.losses.target import EntropyTarget, SelectableTarget, Target, TiledTarget
 
-__all__ = ["SimilarityCLIPLoss", "Target", "TiledTarget", "similarity_clip_loss"]
+__all__ = [
+    "DirectionStatistics",
+    "EntropyTarget",
+    "LossAndStatistics",
+    "LossStatistics",
+    "SelectableTarget",
+    "SimilarityCLIPLoss",
+    "Target",
+    "TiledTarget",
+    "similarity_clip_loss",
+]

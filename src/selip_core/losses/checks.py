@@ -7,24 +7,44 @@ import torch.distributed as dist
 from torch import Tensor
 
 from selip_core.losses.precision import LOW_PRECISION
-from selip_core.losses.target import Target, TiledTarget
+from selip_core.losses.target import SelectableTarget, Target, TiledTarget
 
 FEATURE_TYPES = (*LOW_PRECISION, torch.float32, torch.float64)
 
 
 def check_features(image_features: Tensor, text_features: Tensor) -> None:
     """Raise a ValueError unless both are (n, d), of one floating type and on one device."""
+    _check_tensors(image_features, text_features)
+    if image_features.ndim != 2 or image_features.shape != text_features.shape:
+        raise ValueError(
+            "image_features and text_features must both be (n, d), row by row a pair, got "
+            f"{tuple(image_features.shape)} and {tuple(text_features.shape)}"
+        )
+    _check_type_and_device(image_features, text_features)
+
+
+def check_two_sets(image_features: Tensor, text_features: Tensor) -> None:
+    """Raise a ValueError unless they are (n, d) and (m, d), of one floating type and device."""
+    _check_tensors(image_features, text_features)
+    matrices = image_features.ndim == text_features.ndim == 2
+    if not matrices or image_features.shape[1] != text_features.shape[1]:
+        raise ValueError(
+            "image_features and text_features must be (n, d) and (m, d), got "
+            f"{tuple(image_features.shape)} and {tuple(text_features.shape)}"
+        )
+    _check_type_and_device(image_features, text_features)
+
+
+def _check_tensors(image_features: Tensor, text_features: Tensor) -> None:
     for name, features in (("image_features", image_features), ("text_features", text_features)):
         if not isinstance(features, Tensor):
             raise ValueError(
                 f"{name} must be a torch tensor, got {type(features).__name__}; "
                 "convert it with torch.as_tensor"
             )
-    shapes = f"{tuple(image_features.shape)} and {tuple(text_features.shape)}"
-    if image_features.ndim != 2 or image_features.shape != text_features.shape:
-        raise ValueError(
-            f"image_features and text_features must both be (n, d), row by row a pair, got {shapes}"
-        )
+
+
+def _check_type_and_device(image_features: Tensor, text_features: Tensor) -> None:
     types = {image_features.dtype, text_features.dtype}
     if len(types) > 1 or not types <= set(FEATURE_TYPES):
         raise ValueError(
@@ -44,20 +64,42 @@ def check_rows(rows: int) -> None:
         raise ValueError("the batch must hold at least one pair, got 0 rows")
 
 
-def scalar(logit_scale: Tensor | float, like: Tensor) -> Tensor:
-    """Return the logit scale as a tensor without dimensions.
+def check_kept(kept: int, rows: int) -> None:
+    """Raise a ValueError if the mask leaves no pair."""
+    if kept == 0:
+        raise ValueError(
+            f"mask must be True for at least one pair, got False for all {rows}; skip this batch"
+        )
+
+
+def check_mask(mask: Tensor | None, rows: int) -> None:
+    """Raise a ValueError unless it is None or (n,) and bool."""
+    if mask is None:
+        return
+    if not isinstance(mask, Tensor):
+        raise ValueError(f"mask must be a torch tensor of bool, got {type(mask).__name__}")
+    if mask.dtype != torch.bool or mask.shape != (rows,):
+        raise ValueError(
+            f"mask must have shape ({rows},) and type torch.bool, True where image and text are "
+            f"both there, got shape {tuple(mask.shape)} of {mask.dtype}"
+        )
+
+
+def scalar(name: str, number: Tensor | float, like: Tensor) -> Tensor:
+    """Return the logit scale or the logit bias as a tensor without dimensions.
 
     Raises:
         ValueError: If it has more than one element or is not floating.
     """
-    if not isinstance(logit_scale, Tensor):
-        return torch.tensor(float(logit_scale), dtype=torch.float64, device=like.device)
-    if logit_scale.numel() != 1 or not logit_scale.is_floating_point():
+    if not isinstance(number, Tensor):
+        return torch.tensor(float(number), dtype=torch.float64, device=like.device)
+    if number.numel() != 1 or not number.is_floating_point():
+        meaning = ", the multiplier itself" if name == "logit_scale" else ""
         raise ValueError(
-            "logit_scale must be one floating number, the multiplier itself, got shape "
-            f"{tuple(logit_scale.shape)} of {logit_scale.dtype}"
+            f"{name} must be one floating number{meaning}, got shape {tuple(number.shape)} of "
+            f"{number.dtype}"
         )
-    return logit_scale.reshape(())
+    return number.reshape(())
 
 
 def check_weights(align_weight: float, similarity_weight: float) -> None:
@@ -82,6 +124,26 @@ def check_clamp(clamp_eps: float | None, group: "dist.ProcessGroup | None") -> N
         )
 
 
+def check_label_smoothing(label_smoothing: float, clamp_eps: float | None) -> None:
+    """Raise a ValueError unless it is in [0, 1), and 0 where the paper's clamps are on."""
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must be at least 0 and below 1, got {label_smoothing}")
+    if label_smoothing and clamp_eps is not None:
+        raise ValueError(
+            "label_smoothing does not go with clamp_eps, whose clamp of the target smooths already;"
+            " leave out one of the two"
+        )
+
+
+def check_statistics(return_stats: bool, clamp_eps: float | None) -> None:
+    """Raise a ValueError if statistics are asked of the paper's clamped total."""
+    if return_stats and clamp_eps is not None:
+        raise ValueError(
+            "return_stats describes distributions, and what clamp_eps leaves of them does not sum "
+            "to 1; leave out one of the two"
+        )
+
+
 def check_all_finite(**tensors: Tensor) -> None:
     """Raise a ValueError that names the first tensor with a NaN or an infinity."""
     for name, tensor in tensors.items():
@@ -94,20 +156,29 @@ def check_all_finite(**tensors: Tensor) -> None:
             )
 
 
-def as_target(target: Target | Tensor, shape: tuple[int, int], features: Tensor) -> Target:
+def as_target(
+    target: Target | Tensor, features: Tensor, columns: int | None, *, masked: bool
+) -> Target:
     """Return the target as an operator.
+
+    Args:
+        target: A table or an operator.
+        features: A row a row of the target.
+        columns: Texts; None where other processes hold some and their number is not known yet.
+        masked: Whether rows and columns will be taken out.
 
     Raises:
         ValueError: If it is neither a table nor an operator, has another shape or device than the
-            batch, or is a table with negative values.
+            batch, is a table with negative values, or cannot be masked and has to be.
     """
     if not isinstance(target, Tensor | Target):
         raise ValueError(
             "target must be None, a table of similarities or an operator with the members of "
             f"selip_core.losses.Target, got {type(target).__name__}"
         )
-    given = tuple(target.shape)
-    if given != shape:
+    given, rows = tuple(target.shape), len(features)
+    if len(given) != 2 or given[0] != rows or columns not in (None, given[1]):
+        shape = f"({rows}, {'texts of all ranks' if columns is None else columns})"
         raise ValueError(f"target must have shape {shape}, images by texts, got {given}")
     if target.device != features.device:
         raise ValueError(
@@ -115,7 +186,7 @@ def as_target(target: Target | Tensor, shape: tuple[int, int], features: Tensor)
             f"{target.device}; move it with .to(device)"
         )
     if not isinstance(target, Tensor):
-        return target
+        return check_selectable(target) if masked else target
     # Here, not above: whoever brings an operator, or none, needs nothing of the other package.
     from selip_core.similarity.operators import Dense
 
@@ -129,6 +200,21 @@ def check_sums(positive: bool, axis: str) -> None:
             f"every {axis} of the target must have a finite sum above 0, got one that has not; "
             "give each report a similarity to itself, or drop those that are similar to none"
         )
+
+
+def check_selectable(target: Target) -> SelectableTarget:
+    """Return the target if rows and columns can be taken out.
+
+    Raises:
+        ValueError: If it has no ``select``.
+    """
+    if not isinstance(target, SelectableTarget):
+        raise ValueError(
+            "mask needs a target with select(rows, columns), got "
+            f"{type(target).__name__}; leave the missing pairs out before, or use an operator that "
+            "has it"
+        )
+    return target
 
 
 def check_tiles(target: Target) -> TiledTarget:

@@ -11,6 +11,7 @@ from torch import Tensor
 from selip_core.losses.precision import accumulation_dtype
 from selip_core.losses.ranks import Ranks
 from selip_core.losses.target import Target, TwoWayTarget
+from selip_core.losses.weights import Weights
 
 
 def soft_cross_entropy(
@@ -18,20 +19,18 @@ def soft_cross_entropy(
     text_features: Float[Tensor, "n d"],
     logit_scale: Float[Tensor, ""],
     target: TwoWayTarget | None,
-    align_weight: float,
-    similarity_weight: float,
+    weights: Weights,
     ranks: Ranks,
 ) -> Float[Tensor, ""]:
     """Return the log-sum-exps of rows and columns less what own pairs and target attract."""
     logits = _logits(image_features, text_features, logit_scale)
-    weight = (align_weight + similarity_weight) / 2
-    repulsion = weight * (logits.logsumexp(1).mean() + logits.logsumexp(0).mean())
-    attraction = align_weight * logits.diagonal().mean()
+    repulsion = weights.repulsion * (logits.logsumexp(1).mean() + logits.logsumexp(0).mean())
+    attraction = weights.own * logits.diagonal().mean() + weights.uniform * logits.mean()
     if target is not None:
         with torch.no_grad():
             similarities = target.similarities.dense()
             wanted = similarities / target.row_sums[:, None] + similarities / target.column_sums
-        attraction = attraction + similarity_weight / 2 * (wanted * logits).sum() / ranks.total
+        attraction = attraction + weights.similarity / 2 * (wanted * logits).sum() / ranks.total
     return repulsion - attraction
 
 

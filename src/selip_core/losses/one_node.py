@@ -10,6 +10,7 @@ from selip_core.losses.derivative import first_derivative_only
 from selip_core.losses.precision import accumulation_dtype, full_precision, working
 from selip_core.losses.ranks import Ranks
 from selip_core.losses.target import TwoWayTarget
+from selip_core.losses.weights import Weights
 
 
 class Sweeps(Protocol):
@@ -43,8 +44,7 @@ def soft_cross_entropy(
     text_features: Float[Tensor, "n d"],
     logit_scale: Float[Tensor, ""],
     target: TwoWayTarget | None,
-    align_weight: float,
-    similarity_weight: float,
+    weights: Weights,
     ranks: Ranks,
     *,
     sweeps: Sweeps,
@@ -55,8 +55,7 @@ def soft_cross_entropy(
         text_features,
         logit_scale,
         target,
-        align_weight,
-        similarity_weight,
+        weights,
         ranks,
         sweeps,
     )
@@ -64,10 +63,13 @@ def soft_cross_entropy(
 
 
 class _SoftCrossEntropy(torch.autograd.Function):
-    """With ``w = (a + b)/2``, ``Q`` the two-way target and ``N`` texts of all ranks.
+    """The node.
 
-    Value: ``(w [sum lse_rows + sum lse_columns] - tau sum(I * (a T + b Q T))) / N``.
-    Gradient of the logits: ``G = (w (P_rows + P_columns) - a identity - b Q) / N``;
+    ``w, a, b, u`` are the weights in the order of :class:`Weights`, ``Q`` the two-way target, ``N``
+    the texts of all ranks and ``1`` the matrix of ones.
+
+    Value: ``(w [sum lse_rows + sum lse_columns] - tau sum(I * (a T + b Q T + u/N 1 T))) / N``.
+    Gradient of the logits: ``G = (w (P_rows + P_columns) - a identity - b Q - u/N 1) / N``;
     ``dI = tau G T``, ``dT = tau G' I``, ``dtau = sum(I * (G T))``.
     The division by ``N`` comes last: ``p/N`` would underflow in float16.
     """
@@ -79,8 +81,7 @@ class _SoftCrossEntropy(torch.autograd.Function):
         text_features: Tensor,
         logit_scale: Tensor,
         target: TwoWayTarget | None,
-        align_weight: float,
-        similarity_weight: float,
+        weights: Weights,
         ranks: Ranks,
         sweeps: Sweeps,
     ) -> Tensor:
@@ -90,33 +91,36 @@ class _SoftCrossEntropy(torch.autograd.Function):
         rows, columns = sweeps.logsumexps(images, texts, scale)
         columns = ranks.logsumexp(columns)
         wide_texts = texts.to(dtype)
-        attraction = align_weight * wide_texts[ranks.own]
+        attraction = weights.own * wide_texts[ranks.own]
         pull = None
         if target is not None:
-            pull = similarity_weight * target.matmul(wide_texts)
+            pull = weights.similarity * target.matmul(wide_texts)
             attraction += pull
-        weight = (align_weight + similarity_weight) / 2
+        if weights.uniform:
+            attraction += weights.uniform * wide_texts.mean(0)
         ctx.save_for_backward(image_features, texts, logit_scale, rows, columns, pull)
-        ctx.target, ctx.ranks, ctx.sweeps = target, ranks, sweeps
-        ctx.weights = weight, align_weight, similarity_weight
-        repulsion = weight * (rows.sum() + columns[ranks.own].sum())
+        ctx.target, ctx.weights, ctx.ranks, ctx.sweeps = target, weights, ranks, sweeps
+        repulsion = weights.repulsion * (rows.sum() + columns[ranks.own].sum())
         return (repulsion - scale * (images * attraction).sum()) / ranks.total
 
     @staticmethod
     @first_derivative_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         image_features, texts, logit_scale, rows, columns, pull = ctx.saved_tensors
-        weight, align_weight, similarity_weight = ctx.weights
-        ranks, dtype = ctx.ranks, rows.dtype
+        weights, ranks, dtype = ctx.weights, ctx.ranks, rows.dtype
         with full_precision(texts):
             images, scale = working(image_features), logit_scale.to(rows)
-            weights = torch.full_like(rows, weight), torch.full_like(columns, weight)
+            repulsions = (torch.full_like(sums, weights.repulsion) for sums in (rows, columns))
             image_products, text_products = ctx.sweeps.gradient_products(
-                images, texts, scale, rows, columns, *weights, align_weight, ranks.own.start
+                images, texts, scale, rows, columns, *repulsions, weights.own, ranks.own.start
             )
+            wide_images = images.to(dtype)
             if pull is not None:
                 image_products -= pull
-                text_products -= similarity_weight * ctx.target.rmatmul(images.to(dtype))
+                text_products -= weights.similarity * ctx.target.rmatmul(wide_images)
+            if weights.uniform:
+                image_products -= weights.uniform * texts.mean(0, dtype=dtype)
+                text_products -= weights.uniform / ranks.total * wide_images.sum(0)
             factor = gradient / ranks.total
             scale_gradient = factor * (images * image_products).sum()
             image_gradient = image_products.mul_(factor * scale)
@@ -125,5 +129,5 @@ class _SoftCrossEntropy(torch.autograd.Function):
             image_gradient.to(image_features.dtype),
             text_gradient.to(image_features.dtype),
             scale_gradient.to(logit_scale),
-            *[None] * 5,
+            *[None] * 4,
         )

@@ -1,4 +1,4 @@
-"""The processes that share one batch: who holds which rows, and the four exchanges of the loss."""
+"""The processes that share one batch: who holds which rows, and what the loss exchanges."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import final
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
@@ -25,17 +25,6 @@ class Ranks:
     sizes: tuple[int, ...]
     rank: int
 
-    @classmethod
-    def of(cls, features: Float[Tensor, "n d"], group: "dist.ProcessGroup | None") -> "Ranks":
-        """Return the processes of ``group``; sizes are exchanged, as they may differ."""
-        if group is None:
-            return cls(None, (len(features),), 0)
-        sizes = torch.zeros(dist.get_world_size(group), dtype=torch.int64, device=features.device)
-        rank = dist.get_rank(group)
-        sizes[rank] = len(features)
-        dist.all_reduce(sizes, group=group)
-        return cls(group, tuple(sizes.tolist()), rank)
-
     @property
     def total(self) -> int:
         """Rows of all ranks."""
@@ -47,7 +36,7 @@ class Ranks:
         start = sum(self.sizes[: self.rank])
         return slice(start, start + self.sizes[self.rank])
 
-    def gather(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "m d"]:
+    def gather(self, features: Shaped[Tensor, "n d"]) -> Shaped[Tensor, "m d"]:
         """Return the rows of all ranks, in rank order."""
         if self.group is None:
             return features
@@ -68,16 +57,19 @@ class Ranks:
         dist.all_reduce(total, group=self.group)
         return total
 
-    def all(self, holds: Bool[Tensor, ""]) -> bool:
-        """Return whether it holds on every rank."""
-        return bool(self.sum((~holds).to(torch.int64)) == 0)
+    def maximum(self, values: Tensor) -> Tensor:
+        """Return the elementwise maximum over ranks."""
+        if self.group is None:
+            return values
+        largest = values.clone()
+        dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.group)
+        return largest
 
     def logsumexp(self, values: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
         """Return the logarithm of the sum over ranks of ``exp(values)``: a MAX, then a SUM."""
         if self.group is None:
             return values
-        largest = values.clone()
-        dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.group)
+        largest = self.maximum(values)
         return largest + self.sum((values - largest).exp()).log()
 
     def scatter_sum(self, gradient: Float[Tensor, "m d"]) -> Float[Tensor, "n d"]:

@@ -1,15 +1,83 @@
 """The CLIP loss softened by the similarity of the reports: what users call."""
 
+from typing import Literal, overload
+
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from selip_core.losses import checks
-from selip_core.losses.backends import Backend, select_backend
-from selip_core.losses.precision import accumulation_dtype, full_precision
-from selip_core.losses.ranks import Ranks
+from selip_core.losses.agreement import failing_together
+from selip_core.losses.backends import select_backend
+from selip_core.losses.batch import Agreed, Batch
+from selip_core.losses.precision import full_precision
+from selip_core.losses.statistics import LossAndStatistics, LossStatistics, measure
 from selip_core.losses.target import Target, TwoWayTarget
+from selip_core.losses.weights import Weights
+
+
+@overload
+def similarity_clip_loss(
+    image_features: Float[Tensor, "n d"],
+    text_features: Float[Tensor, "n d"],
+    logit_scale: Float[Tensor, ""] | float,
+    *,
+    logit_bias: Float[Tensor, ""] | float | None = ...,
+    target: Target | Float[Tensor, "n m"] | None = ...,
+    mask: Bool[Tensor, " n"] | None = ...,
+    align_weight: float = ...,
+    similarity_weight: float = ...,
+    label_smoothing: float = ...,
+    clamp_eps: float | None = ...,
+    backend: str = ...,
+    group: "dist.ProcessGroup | None" = ...,
+    average: bool = ...,
+    check_finite: bool = ...,
+    return_stats: Literal[False] = ...,
+) -> Float[Tensor, ""]: ...
+
+
+@overload
+def similarity_clip_loss(
+    image_features: Float[Tensor, "n d"],
+    text_features: Float[Tensor, "n d"],
+    logit_scale: Float[Tensor, ""] | float,
+    *,
+    logit_bias: Float[Tensor, ""] | float | None = ...,
+    target: Target | Float[Tensor, "n m"] | None = ...,
+    mask: Bool[Tensor, " n"] | None = ...,
+    align_weight: float = ...,
+    similarity_weight: float = ...,
+    label_smoothing: float = ...,
+    clamp_eps: float | None = ...,
+    backend: str = ...,
+    group: "dist.ProcessGroup | None" = ...,
+    average: bool = ...,
+    check_finite: bool = ...,
+    return_stats: Literal[True],
+) -> LossAndStatistics: ...
+
+
+@overload
+def similarity_clip_loss(
+    image_features: Float[Tensor, "n d"],
+    text_features: Float[Tensor, "n d"],
+    logit_scale: Float[Tensor, ""] | float,
+    *,
+    logit_bias: Float[Tensor, ""] | float | None = ...,
+    target: Target | Float[Tensor, "n m"] | None = ...,
+    mask: Bool[Tensor, " n"] | None = ...,
+    align_weight: float = ...,
+    similarity_weight: float = ...,
+    label_smoothing: float = ...,
+    clamp_eps: float | None = ...,
+    backend: str = ...,
+    group: "dist.ProcessGroup | None" = ...,
+    average: bool = ...,
+    check_finite: bool = ...,
+    return_stats: bool,
+) -> Float[Tensor, ""] | LossAndStatistics: ...
 
 
 def similarity_clip_loss(
@@ -17,15 +85,19 @@ def similarity_clip_loss(
     text_features: Float[Tensor, "n d"],
     logit_scale: Float[Tensor, ""] | float,
     *,
+    logit_bias: Float[Tensor, ""] | float | None = None,
     target: Target | Float[Tensor, "n m"] | None = None,
+    mask: Bool[Tensor, " n"] | None = None,
     align_weight: float = 1.0,
     similarity_weight: float = 1.0,
+    label_smoothing: float = 0.0,
     clamp_eps: float | None = None,
     backend: str = "auto",
     group: "dist.ProcessGroup | None" = None,
     average: bool = True,
     check_finite: bool = False,
-) -> Float[Tensor, ""]:
+    return_stats: bool = False,
+) -> Float[Tensor, ""] | LossAndStatistics:
     r"""Contrastive loss of paired features, softened by how alike the reports are.
 
     With logits :math:`L = \tau I T'`, similarities :math:`S` with row sums :math:`r` and column
@@ -48,15 +120,26 @@ def similarity_clip_loss(
     ``backend="chunked"``, it enters through its products only and no table of all pairs is kept.
     Sums are float32 whatever the features are (float64 for float64).
 
+    Label smoothing by :math:`s` turns every distribution :math:`P` that is trained on, of the own
+    pair and of the similarity, into :math:`(1 - s) P + s/N`, as torch's ``cross_entropy`` does.
+
     Args:
         image_features: One image a row, of unit norm.
         text_features: The text of each image, of unit norm and of the images' type.
         logit_scale: The multiplier of the cosines itself, not its logarithm.
+        logit_bias: Added to all logits, as models trained with a sigmoid loss have it. A softmax
+            does not depend on it: neither does the loss, and its gradient is exactly 0, which is
+            more than none to DistributedDataParallel. Statistics report it.
         target: Raw similarities in [0, 1] of the images' reports (rows) to the texts' (columns), an
             operator of ``selip_core.similarity`` or a table. None: plain CLIP, times
             ``align_weight``. With a group (n of this rank, texts of all ranks in rank order).
+        mask: True where image and text are both there; None: everywhere. The others take no part,
+            neither as questions nor as answers; what stands in their rows is not looked at, and
+            their gradient is 0. ``target`` has them still. Shapes then depend on its values.
         align_weight: Weight of the own pairs, at least 0.
         similarity_weight: Weight of the target, at least 0.
+        label_smoothing: Share of every distribution that is spread evenly, in [0, 1). Not with
+            ``clamp_eps``.
         clamp_eps: None, or the paper's own total: cross-entropy and KL with target and prediction
             clamped to ``[clamp_eps, 1]``, both directions with row-normalised similarities whose
             sums are at least ``clamp_eps``. The authors train with 1e-3. Not with a group; without
@@ -67,16 +150,21 @@ def similarity_clip_loss(
             never communicates.
         average: With a group, multiply this rank's share by the number of ranks, so that averaged
             gradients (DistributedDataParallel) are those of one process; False: shares add up.
-        check_finite: Raise if features or scale hold NaN or infinity.
+        check_finite: Raise if features, scale or bias hold NaN or infinity.
+        return_stats: Return :class:`LossStatistics` as well, for one sweep more over the logits and
+            one more gather of the texts. Not with ``clamp_eps``.
 
     Returns:
-        The loss, in float32 (float64 for float64 features). It has no second derivative, except
-        with ``backend="dense"``.
+        The loss, in float32 (float64 for float64 features), or with ``return_stats`` the pair
+        ``(loss, statistics)``. The loss has no second derivative, except with
+        ``backend="dense"``.
 
     Raises:
-        ValueError: If shapes, types or devices do not fit, a weight or ``clamp_eps`` is out of
-            range, the back end is unknown or cannot do what is asked, the batch is empty, or the
-            target has a negative value or an empty row or column.
+        ValueError: If shapes, types or devices do not fit, a weight, ``label_smoothing`` or
+            ``clamp_eps`` is out of range or does not go with another argument, the back end is
+            unknown or cannot do what is asked, no pair is there or left by the mask, or the target
+            has a negative value or an empty row or column. With a group, what is wrong on one rank
+            is an error on all of them.
 
     Example:
         >>> features = torch.eye(2)
@@ -89,44 +177,52 @@ def similarity_clip_loss(
     Source: SeLIP, arXiv 2503.19801. The paper's total is had with ``clamp_eps``; without it nothing
     is clamped, and the columns of an asymmetric target are normalised as columns.
     """
-    checks.check_features(image_features, text_features)
-    checks.check_weights(align_weight, similarity_weight)
-    checks.check_clamp(clamp_eps, group)
-    scale = checks.scalar(logit_scale, image_features)
-    if check_finite:
-        checks.check_all_finite(
-            image_features=image_features, text_features=text_features, logit_scale=scale
+    with failing_together(group):
+        checks.check_weights(align_weight, similarity_weight)
+        checks.check_clamp(clamp_eps, group)
+        checks.check_label_smoothing(label_smoothing, clamp_eps)
+        checks.check_statistics(return_stats, clamp_eps)
+        select_backend(backend, 1, across_processes=group is not None)
+        batch = Batch.checked(
+            image_features, text_features, logit_scale, logit_bias, target, mask, group
         )
-    ranks = Ranks.of(image_features, group)
-    checks.check_rows(ranks.total)
-    chosen = select_backend(backend, ranks.total, across_processes=group is not None)
-    features = (image_features, text_features, scale)
+        if check_finite:
+            batch.check_finite()
+    agreed = batch.agreed(group, (align_weight, similarity_weight, label_smoothing, return_stats))
     with full_precision(image_features):
-        if target is None:
-            loss = chosen.soft_cross_entropy(*features, None, align_weight, 0.0, ranks)
-        else:
-            similarities = _prepared(target, image_features, ranks)
-            weights = align_weight, similarity_weight
-            if clamp_eps is not None:
-                return _clamped(chosen, *features, similarities, *weights, clamp_eps)
-            two_way = _normalised(similarities, ranks)
-            loss = chosen.soft_cross_entropy(*features, two_way, *weights, ranks)
-        return loss * len(ranks.sizes) if average else loss
+        if clamp_eps is not None and target is not None:
+            return _clamped(agreed, align_weight, similarity_weight, clamp_eps, backend)
+        weights = Weights.of(
+            align_weight, similarity_weight if target is not None else 0.0, label_smoothing
+        )
+        two_way = _normalised(agreed)
+        loss = _soft_cross_entropy(agreed, two_way, weights, backend)
+        if average:
+            loss = loss * len(agreed.ranks.sizes)
+        if not return_stats:
+            return loss
+        return LossAndStatistics(loss, _statistics(agreed, two_way, label_smoothing))
 
 
 class SimilarityCLIPLoss(nn.Module):
     """The settings of :func:`similarity_clip_loss`; called as open_clip's ``ClipLoss``.
 
+    Of the arguments of ``ClipLoss``, ``rank``, ``world_size``, ``local_loss``, ``gather_with_grad``
+    and ``use_horovod`` are one here: the ``group`` of the call, over which the loss is local and
+    exact. ``cache_labels`` has nothing to cache.
+
     Args:
         align_weight: Weight of the own pairs, at least 0.
         similarity_weight: Weight of the target, at least 0.
+        label_smoothing: Share of every distribution that is spread evenly, in [0, 1).
         clamp_eps: None, or the paper's clamp in (0, 1).
-        backend: ``"auto"``, ``"chunked"`` or ``"dense"``.
+        backend: ``"auto"``, or the name of a back end: ``"chunked"``, ``"dense"``.
         average: With a group, whether averaged gradients are those of one process.
-        check_finite: Raise if features or scale hold NaN or infinity.
+        check_finite: Raise if features, scale or bias hold NaN or infinity.
 
     Raises:
-        ValueError: If a weight or ``clamp_eps`` is out of range, or the back end is unknown.
+        ValueError: If a weight, ``label_smoothing`` or ``clamp_eps`` is out of range, or the back
+            end is unknown.
 
     Example:
         >>> loss_fn = SimilarityCLIPLoss(similarity_weight=0.5)
@@ -139,6 +235,8 @@ class SimilarityCLIPLoss(nn.Module):
         self,
         align_weight: float = 1.0,
         similarity_weight: float = 1.0,
+        *,
+        label_smoothing: float = 0.0,
         clamp_eps: float | None = None,
         backend: str = "auto",
         average: bool = True,
@@ -147,9 +245,11 @@ class SimilarityCLIPLoss(nn.Module):
         super().__init__()
         checks.check_weights(align_weight, similarity_weight)
         checks.check_clamp(clamp_eps, None)
+        checks.check_label_smoothing(label_smoothing, clamp_eps)
         select_backend(backend, 1, across_processes=False)
         self.align_weight = align_weight
         self.similarity_weight = similarity_weight
+        self.label_smoothing = label_smoothing
         self.clamp_eps = clamp_eps
         self.backend = backend
         self.average = average
@@ -160,75 +260,127 @@ class SimilarityCLIPLoss(nn.Module):
         image_features: Float[Tensor, "n d"],
         text_features: Float[Tensor, "n d"],
         logit_scale: Float[Tensor, ""] | float,
+        logit_bias: Float[Tensor, ""] | float | None = None,
+        output_dict: bool = False,
         *,
         target: Target | Float[Tensor, "n m"] | None = None,
+        mask: Bool[Tensor, " n"] | None = None,
         group: "dist.ProcessGroup | None" = None,
-        output_dict: bool = False,
-    ) -> Tensor | dict[str, Tensor]:
-        """Return the loss, or ``{"contrastive_loss": loss}`` with ``output_dict``.
+        return_stats: bool = False,
+    ) -> Tensor | LossAndStatistics | dict[str, Tensor | LossStatistics]:
+        """Return the loss, as a dictionary with ``output_dict``.
 
-        Arguments and errors are those of :func:`similarity_clip_loss`.
+        Positional arguments are those of open_clip's ``ClipLoss``; all arguments and errors are
+        those of :func:`similarity_clip_loss`.
+
+        Returns:
+            The loss, or ``(loss, statistics)`` with ``return_stats``. With ``output_dict``
+            ``{"contrastive_loss": loss}`` as ``ClipLoss`` does, and beside it, with
+            ``return_stats``, the :class:`LossStatistics` by the key ``"statistics"``. open_clip's
+            own training loop adds up all values of the dictionary: ask for statistics elsewhere.
         """
-        loss = similarity_clip_loss(
+        result = similarity_clip_loss(
             image_features,
             text_features,
             logit_scale,
+            logit_bias=logit_bias,
             target=target,
+            mask=mask,
             align_weight=self.align_weight,
             similarity_weight=self.similarity_weight,
+            label_smoothing=self.label_smoothing,
             clamp_eps=self.clamp_eps,
             backend=self.backend,
             group=group,
             average=self.average,
             check_finite=self.check_finite,
+            return_stats=return_stats,
         )
-        return {"contrastive_loss": loss} if output_dict else loss
+        if not output_dict:
+            return result
+        if isinstance(result, LossAndStatistics):
+            return {"contrastive_loss": result.loss, "statistics": result.statistics}
+        return {"contrastive_loss": result}
 
     def extra_repr(self) -> str:
         """Return the settings, for ``print``."""
-        return (
-            f"align_weight={self.align_weight}, similarity_weight={self.similarity_weight}, "
-            f"clamp_eps={self.clamp_eps}, backend={self.backend!r}, "
-            f"average={self.average}, check_finite={self.check_finite}"
+        names = (
+            *("align_weight", "similarity_weight", "label_smoothing"),
+            *("clamp_eps", "backend", "average", "check_finite"),
         )
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
-def _prepared(target: Target | Tensor, features: Tensor, ranks: Ranks) -> Target:
-    """Return the target as an operator in the accumulation type."""
-    operator = checks.as_target(target, (len(features), ranks.total), features)
-    return operator.to(features.device, accumulation_dtype(features.dtype))
-
-
-@torch.no_grad()
-def _normalised(similarities: Target, ranks: Ranks) -> TwoWayTarget:
-    """Return the target with its sums; a row that cannot be normalised fails on every rank."""
-    row_sums, column_sums = similarities.row_sums(), ranks.sum(similarities.column_sums())
-    checks.check_sums(ranks.all(_positive(row_sums)), "row")
-    checks.check_sums(ranks.all(_positive(column_sums)), "column")
-    return TwoWayTarget(similarities, row_sums, column_sums)
-
-
-def _positive(sums: Tensor) -> Tensor:
-    return ((sums > 0) & sums.isfinite()).all()
+def _soft_cross_entropy(
+    agreed: Agreed, target: TwoWayTarget | None, weights: Weights, backend: str
+) -> Tensor:
+    batch, ranks = agreed.batch, agreed.ranks
+    chosen = select_backend(backend, ranks.total, across_processes=ranks.group is not None)
+    loss = chosen.soft_cross_entropy(
+        batch.image_features, batch.text_features, batch.logit_scale, target, weights, ranks
+    )
+    return _with_bias(loss, batch)
 
 
 def _clamped(
-    backend: Backend,
-    image_features: Tensor,
-    text_features: Tensor,
-    logit_scale: Tensor,
-    similarities: Target,
+    agreed: Agreed,
     align_weight: float,
     similarity_weight: float,
     clamp_eps: float,
+    backend: str,
 ) -> Tensor:
-    tiled = checks.check_tiles(similarities) if backend.tiles else similarities
-    return backend.clamped_loss(
-        image_features,
-        text_features,
-        logit_scale,
-        tiled,
+    batch, target = agreed.batch, agreed.batch.target
+    assert target is not None
+    chosen = select_backend(backend, agreed.ranks.total, across_processes=False)
+    loss = chosen.clamped_loss(
+        batch.image_features,
+        batch.text_features,
+        batch.logit_scale,
+        checks.check_tiles(target) if chosen.tiles else target,
         align_weight,
         similarity_weight,
         clamp_eps,
+    )
+    return _with_bias(loss, batch)
+
+
+def _with_bias(loss: Tensor, batch: Batch) -> Tensor:
+    """Let the bias have a gradient, which is 0."""
+    return loss if batch.logit_bias is None else loss + 0 * batch.logit_bias.to(loss)
+
+
+@torch.no_grad()
+def _normalised(agreed: Agreed) -> TwoWayTarget | None:
+    """Return the target with its sums; a row that cannot be normalised fails on every rank."""
+    similarities, ranks = agreed.batch.target, agreed.ranks
+    if similarities is None:
+        return None
+    row_sums = similarities.row_sums()
+    # The bad rows travel with the column sums: one exchange.
+    bad_rows = (~_positive(row_sums)).sum().to(row_sums)
+    sums = ranks.sum(torch.cat([similarities.column_sums(), bad_rows[None]]))
+    column_sums, bad_rows = sums[:-1], sums[-1]
+    # A graph of torch.compile cannot look at values.
+    if not torch.compiler.is_compiling():
+        checks.check_sums(bool(bad_rows == 0), "row")
+        checks.check_sums(bool(_positive(column_sums).all()), "column")
+    return TwoWayTarget(similarities, row_sums, column_sums)
+
+
+def _positive(sums: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
+    return (sums > 0) & sums.isfinite()
+
+
+def _statistics(
+    agreed: Agreed, target: TwoWayTarget | None, label_smoothing: float
+) -> LossStatistics:
+    batch = agreed.batch
+    return measure(
+        batch.image_features,
+        batch.text_features,
+        batch.logit_scale,
+        batch.logit_bias,
+        target,
+        label_smoothing,
+        agreed.ranks,
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self, final, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -56,6 +56,22 @@ class TiledTarget(Target, Protocol):
         """Return the block of these rows and columns as a table."""
 
 
+@runtime_checkable
+class SelectableTarget(Target, Protocol):
+    """A target of which rows and columns can be taken out, as ``mask`` needs."""
+
+    def select(self, rows: Int[Tensor, " r"], columns: Int[Tensor, " c"], /) -> Target:
+        """Return the block of these rows and columns."""
+
+
+@runtime_checkable
+class EntropyTarget(Target, Protocol):
+    """A target that knows its entropy; without it statistics have no KL divergence."""
+
+    def entropy(self) -> tuple[Float[Tensor, " rows"], Float[Tensor, " columns"]]:
+        """Return the entropies of the normalised rows and of the normalised columns, in nats."""
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class TwoWayTarget:
@@ -73,9 +89,16 @@ class TwoWayTarget:
 
     def matmul(self, x: Float[Tensor, "columns d"]) -> Float[Tensor, "rows d"]:
         """Return the product with ``x``, by one pass over the similarities."""
+        by_row, by_column = self.matmul_each(x)
+        return (by_row + by_column) / 2
+
+    def matmul_each(
+        self, x: Float[Tensor, "columns d"]
+    ) -> tuple[Float[Tensor, "rows d"], Float[Tensor, "rows d"]]:
+        """Return ``diag(1/r) S @ x`` and ``S diag(1/c) @ x``."""
         both = torch.cat([x, x / self.column_sums[:, None]], 1)
         by_row, by_column = self.similarities.matmul(both).chunk(2, 1)
-        return (by_row / self.row_sums[:, None] + by_column) / 2
+        return by_row / self.row_sums[:, None], by_column
 
     def rmatmul(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "columns d"]:
         """Return the product of the transpose with ``x``, by one pass over the similarities."""

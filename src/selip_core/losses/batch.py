@@ -1,0 +1,145 @@
+"""The input of one call: checked here, agreed on by all ranks, rid of masked pairs."""
+
+import zlib
+from dataclasses import dataclass, replace
+from typing import Self, final
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from selip_core.losses import checks
+from selip_core.losses.agreement import Statement, agree
+from selip_core.losses.precision import accumulation_dtype
+from selip_core.losses.ranks import Ranks
+from selip_core.losses.target import EntropyTarget, SelectableTarget, Target
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one process brings to the loss.
+
+    Attributes:
+        image_features: One image a row.
+        text_features: The text of each image.
+        logit_scale: Without dimensions.
+        logit_bias: Likewise, or None.
+        target: In the accumulation type, these images by all texts; or None.
+        mask: True where a pair is there; or None.
+    """
+
+    image_features: Float[Tensor, "n d"]
+    text_features: Float[Tensor, "n d"]
+    logit_scale: Float[Tensor, ""]
+    logit_bias: Float[Tensor, ""] | None
+    target: Target | None
+    mask: Bool[Tensor, " n"] | None
+
+    @classmethod
+    def checked(
+        cls,
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: Tensor | float,
+        logit_bias: Tensor | float | None,
+        target: Target | Tensor | None,
+        mask: Tensor | None,
+        group: "dist.ProcessGroup | None",
+    ) -> Self:
+        """Return the batch; nothing is sent.
+
+        Raises:
+            ValueError: If something is wrong with it that this process can see.
+        """
+        checks.check_features(image_features, text_features)
+        rows = len(image_features)
+        checks.check_mask(mask, rows)
+        scale = checks.scalar("logit_scale", logit_scale, image_features)
+        bias = None
+        if logit_bias is not None:
+            bias = checks.scalar("logit_bias", logit_bias, image_features)
+        if mask is not None:
+            mask = mask.to(image_features.device)
+        if target is not None:
+            columns = rows if group is None else None
+            target = checks.as_target(target, image_features, columns, masked=mask is not None)
+            dtype = accumulation_dtype(image_features.dtype)
+            target = target.to(image_features.device, dtype)
+        return cls(image_features, text_features, scale, bias, target, mask)
+
+    def check_finite(self) -> None:
+        """Raise a ValueError that names the tensor with a NaN or an infinity; not where masked."""
+        kept = slice(None) if self.mask is None else self.mask
+        scalars = {"logit_scale": self.logit_scale, "logit_bias": self.logit_bias}
+        checks.check_all_finite(
+            image_features=self.image_features[kept],
+            text_features=self.text_features[kept],
+            **{name: scalar for name, scalar in scalars.items() if scalar is not None},
+        )
+
+    def agreed(self, group: "dist.ProcessGroup | None", settings: tuple[object, ...]) -> "Agreed":
+        """Return what is left of the batch after the mask, and who holds how much of it.
+
+        Args:
+            group: The processes.
+            settings: What must be alike on all of them.
+
+        Raises:
+            ValueError: On all ranks, if one cannot go on, or if no pair is left.
+        """
+        columns = -1 if self.target is None else self.target.shape[1]
+        call = 0 if group is None else self._fingerprint(settings)
+        statement = Statement(
+            len(self.image_features), columns, self.mask is not None, call, healthy=True
+        )
+        ranks, masked = agree(statement, group)
+        checks.check_rows(ranks.total)
+        return self._without_masked(ranks) if masked else Agreed(self, ranks)
+
+    def _fingerprint(self, settings: tuple[object, ...]) -> int:
+        kinds = [
+            isinstance(self.target, kind) for kind in (Target, SelectableTarget, EntropyTarget)
+        ]
+        features = self.image_features
+        return zlib.crc32(repr((settings, kinds, features.dtype, features.shape[1])).encode())
+
+    def _without_masked(self, ranks: Ranks) -> "Agreed":
+        """Take out the pairs that a mask leaves out, here and on the other ranks."""
+        device = self.image_features.device
+        mask = self.mask
+        if mask is None:
+            mask = torch.ones(len(self.image_features), dtype=torch.bool, device=device)
+        # uint8, because not every back end of torch.distributed sends bool.
+        everywhere = ranks.gather(mask.to(torch.uint8)[:, None])[:, 0].bool()
+        sizes = torch.stack(
+            [part.sum() for part in torch.split(everywhere, list(ranks.sizes))]
+        ).tolist()
+        checks.check_kept(sum(sizes), ranks.total)
+        rows, columns = mask.nonzero()[:, 0], everywhere.nonzero()[:, 0]
+        target = self.target
+        if target is not None:
+            target = checks.check_selectable(target).select(rows, columns)
+        left = replace(
+            self,
+            image_features=self.image_features.index_select(0, rows),
+            text_features=self.text_features.index_select(0, rows),
+            target=target,
+            mask=None,
+        )
+        return Agreed(left, replace(ranks, sizes=tuple(sizes)))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Agreed:
+    """A batch without masked pairs, and its ranks.
+
+    Attributes:
+        batch: Of this process; its mask is None.
+        ranks: Who holds how many of the pairs that are left.
+    """
+
+    batch: Batch
+    ranks: Ranks
