@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self, final, get_args
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn.functional import embedding_bag, normalize
 
+from selip_core.similarity.content_embeddings import embed_contents
 from selip_core.similarity.describe import Subject
-from selip_core.similarity.embeddings import Encoder, embed, encoder_identity
+from selip_core.similarity.embeddings import Encoder, encoder_identity
+from selip_core.similarity.explain import decide, explain_words
+from selip_core.similarity.explanation import SemanticExplanation
 from selip_core.similarity.kernels.field import qualified_name
 from selip_core.similarity.mapped_cosine import MappedCosine, Mapping
 from selip_core.similarity.operators import Factored, Index, LowRank, ScaledSum
@@ -24,7 +26,13 @@ from selip_core.similarity.report_index import ReportIndex
 from selip_core.similarity.saving import Json, State
 from selip_core.similarity.shaping import Shaping
 from selip_core.similarity.similarity import Rows, Similarity, watched
-from selip_core.similarity.word_reader import DIGEST_BYTES, FIRST_CONTENT, NORMAL, WordReader
+from selip_core.similarity.word_reader import (
+    DIGEST_BYTES,
+    FIRST_CONTENT,
+    NORMAL,
+    UNKNOWN,
+    WordReader,
+)
 
 if TYPE_CHECKING:
     from selip_core.findings import Report
@@ -171,7 +179,9 @@ class SemanticSimilarity(Similarity):
             reader.read(report, index)
         reader.check()
         index.check()
-        new = self._embedded(reader.new, progress)
+        new = embed_contents(
+            self.encoder, reader.new, cache=self.cache, revision=self.revision, progress=progress
+        )
         if new.shape[0] and embeddings.shape[0] and new.shape[1] != embeddings.shape[1]:
             raise ValueError(
                 f"the encoder must give embeddings of one length: it gave {embeddings.shape[1]} to "
@@ -180,29 +190,6 @@ class SemanticSimilarity(Similarity):
         embeddings = torch.cat([part for part in (embeddings, new) if part.shape[0]] or [new])
         self._fitted = _Fitted(index, embeddings, reader.digests(), self._identify())
         return self
-
-    def _embedded(
-        self, contents: list[tuple[str, ...]], progress: bool
-    ) -> Float[Tensor, "contents r"]:
-        """Return the mean embedding of the texts of each content, with unit norm."""
-        distinct = dict.fromkeys(text for content in contents for text in content)
-        places = {text: place for place, text in enumerate(distinct)}
-        embeddings = embed(
-            self.encoder, list(places), cache=self.cache, revision=self.revision, progress=progress
-        )
-        if len(places) == len(contents) and all(len(content) == 1 for content in contents):
-            return embeddings
-        found = torch.tensor([places[text] for content in contents for text in content])
-        begins = torch.tensor([0, *map(len, contents)]).cumsum(0)[:-1]
-        means = embedding_bag(found, embeddings, begins, mode="mean")
-        # Embeddings that cancel leave rounding behind.
-        cancelled = int((means.norm(dim=1) < 1e-6).sum())
-        if cancelled:
-            raise ValueError(
-                f"the embeddings of the findings of {cancelled} of {len(contents)} contents of "
-                "reports cancel; use pooling='joined'"
-            )
-        return normalize(means)
 
     @property
     def index(self) -> ReportIndex:
@@ -230,7 +217,7 @@ class SemanticSimilarity(Similarity):
         c = r if columns is None else fitted.index.positions(columns, "columns", show_ids=show_ids)
         row_contents = fitted.contents[r]
         column_contents = row_contents if c is r else fitted.contents[c]
-        source = MappedCosine(fitted.embeddings, self.mapping, self.temperature, self.shaping)
+        source = self._source
         with torch.autocast("cpu", enabled=False):
             if source.is_low_rank and self.own_floor == 0 and fitted.all_have_content:
                 return source.operator(row_contents, column_contents, dtype)  # type: ignore[return-value]
@@ -242,6 +229,43 @@ class SemanticSimilarity(Similarity):
             own = (row_contents >= 0).to(dtype)
             labels = fitted.labels
             return lift_equal(unlifted, labels[r], labels[c], own, self.own_floor)
+
+    @property
+    def _source(self) -> MappedCosine:
+        embeddings = self._require_fitted().embeddings
+        return MappedCosine(embeddings, self.mapping, self.temperature, self.shaping)
+
+    def explain(self, a: str, b: str, *, show_ids: bool = False) -> SemanticExplanation:
+        """Return the cosine of two reports and what became of it, or the policy that decides.
+
+        ``top_k`` and ``own_floor`` depend on the batch; they are named and not applied. See
+        :meth:`Similarity.explain` for the arguments and errors.
+
+        Example:
+            >>> from selip_core import Report
+            >>> def count_letters(texts):
+            ...     return torch.tensor([[text.count(letter) for letter in "ab"] for text in texts])
+            >>> reports = [Report(id="x", text="aaabbbb"), Report(id="y", text="a")]
+            >>> print(SemanticSimilarity(count_letters, gamma=2.0).fit(reports).explain("x", "y"))
+            similarity 0.64: from the words
+            cosine of the embeddings 0.6, (1 + cos) / 2: 0.8
+            to the power 2: 0.64
+        """
+        fitted = self._require_fitted()
+        x = int(fitted.index.positions([a], "a", show_ids=show_ids))
+        y = int(fitted.index.positions([b], "b", show_ids=show_ids))
+        first, second = fitted.index.says[[x, y]].tolist()
+        same = bool(fitted.labels[x] == fitted.labels[y])
+        reason = decide(
+            equal_ids=x == y,
+            normal=(first == NORMAL, second == NORMAL),
+            unknown=UNKNOWN in (first, second),
+            equal_contents=same,
+        )
+        contents = fitted.contents[[x, y]].tolist()
+        return explain_words(
+            self._source, *contents, reason, counts_as_same=same, own_floor=self.own_floor
+        )
 
     def definition(self) -> Json:
         """Return the encoder (its name and what its files are) and all settings but the cache."""
