@@ -33,25 +33,29 @@ class Dice(TableKernel):
 
     def encode(self, values: Sequence[str]) -> dict[str, Tensor]:
         """Return the n-grams of each value as ascending numbers, and where each value begins."""
-        numbers: dict[str, int] = {}
+        numbers: dict[str | int, int] = {}
         grams, offsets = array("q"), array("q", [0])
-        for value in values:
+        for place, value in enumerate(values):
             starts = range(len(value) - self.ngram + 1)
-            own = {value[start : start + self.ngram] for start in starts}
+            own: set[str | int] = {value[start : start + self.ngram] for start in starts}
+            # A value that is too short has one element that no other has: it is like itself alone.
+            own = own or {place}
             grams.extend(sorted(numbers.setdefault(gram, len(numbers)) for gram in own))
             offsets.append(len(grams))
+        starts_of_sets = torch.tensor(offsets, dtype=torch.int64)
         return {
             "grams": torch.tensor(grams, dtype=torch.int32),
-            "offsets": torch.tensor(offsets, dtype=torch.int64),
+            "offsets": starts_of_sets,
+            "sizes": starts_of_sets.diff(),
         }
 
     def with_table(self, values: FieldValues) -> dict[str, Tensor]:
         """Return the table of common n-grams, and how many each value has."""
-        return {**super().with_table(values), "sizes": _sizes(values)}
+        return {**super().with_table(values), "sizes": values.tensors["sizes"]}
 
     def entry_dtype(self, values: FieldValues) -> torch.dtype:
         """Return the dtype that holds the size of the largest set."""
-        largest = int(_sizes(values).max())
+        largest = int(values.tensors["sizes"].max())
         return next(dtype for dtype in _SMALLEST_FIRST if torch.iinfo(dtype).max >= largest)
 
     def score(
@@ -83,9 +87,9 @@ class Dice(TableKernel):
     def similarity(
         self, entries: Tensor, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype
     ) -> Tensor:
-        """Return ``|A & B| / (|A| / 2 + |B| / 2)``; 0 where both sets are empty."""
-        halves = _sizes(values).clamp(min=1).to(dtype) / 2
-        return entries.to(dtype).div_(halves[a] + halves[b])
+        """Return ``|A & B| / (|A| / 2 + |B| / 2)``."""
+        halves = values.tensors["sizes"].to(dtype) / 2
+        return entries.div_(halves[a] + halves[b])
 
 
 def dice(field: str | tuple[str, ...], ngram: int = 1, *, missing: Missing = "equal") -> Dice:
@@ -114,12 +118,6 @@ def dice(field: str | tuple[str, ...], ngram: int = 1, *, missing: Missing = "eq
         arXiv 2503.19801: there of the characters of site and description.
     """
     return Dice(field, ngram, missing=missing)
-
-
-def _sizes(values: FieldValues) -> Int[Tensor, " values"]:
-    """Return the number of n-grams of each value."""
-    sizes = values.tensors.get("sizes")
-    return values.tensors["offsets"].diff() if sizes is None else sizes
 
 
 def _sets(values: FieldValues, codes: Index) -> tuple[Index, Index]:

@@ -38,15 +38,17 @@ class Embedding(FieldKernel):
         """Return the embeddings, float32, of unit norm."""
         return {"embeddings": embed(self.encoder, values)}
 
-    def different(self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype) -> Tensor:
+    def known(self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype) -> Tensor:
         """Return the cosines, by one product where every value of one side meets each other."""
         embeddings = values.tensors["embeddings"]
         if a.shape == b.shape:
-            return (embeddings[a].to(dtype) * embeddings[b].to(dtype)).sum(-1).clamp_(0, 1)
+            cosines = (embeddings[a].to(dtype) * embeddings[b].to(dtype)).sum(-1).clamp_(0, 1)
+            return cosines.masked_fill_(a == b, 1)
         rows, row_places = torch.unique(a, return_inverse=True)
         columns, column_places = torch.unique(b, return_inverse=True)
         cosines = embeddings[rows].to(dtype) @ embeddings[columns].to(dtype).T
-        return cosines.clamp_(0, 1)[row_places, column_places]
+        cosines = cosines.clamp_(0, 1).masked_fill_(rows[:, None] == columns, 1)
+        return cosines[row_places, column_places]
 
     def _written(self, value: Any) -> str:
         named = isinstance(value, str | tuple)

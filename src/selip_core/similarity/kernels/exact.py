@@ -19,8 +19,8 @@ class Exact(FieldKernel):
         """Return nothing: codes are enough."""
         return {}
 
-    def different(self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype) -> Tensor:
-        """Return 0."""
+    def known(self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype) -> Tensor:
+        """Return whether codes are equal."""
         return (a == b).to(dtype)
 
 

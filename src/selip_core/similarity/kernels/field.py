@@ -56,7 +56,7 @@ class FieldValues:
 class FieldKernel(FindingKernel):
     """A kernel of the values of a field; equal values agree (1).
 
-    To add one, derive a frozen dataclass with ``prepare`` (once for all values) and ``different``
+    To add one, derive a frozen dataclass with ``prepare`` (once for all values) and ``known``
     (for pairs); its arguments are numbers, strings or tuples of them.
 
     Args:
@@ -87,12 +87,12 @@ class FieldKernel(FindingKernel):
         """Return the tensors by which these distinct values are compared."""
 
     @abc.abstractmethod
-    def different(
+    def known(
         self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype
     ) -> Float[Tensor, "*pairs"]:
-        """Return the similarity of values by their codes (none missing), with broadcasting.
+        """Return the similarity of values by their codes, none missing, with broadcasting.
 
-        What it gives for equal codes is not used. The tensor is new: it is written into.
+        In ``[0, 1]``, symmetric, and 1 for equal codes, as a new tensor: it is written into.
         """
 
     def read(self, values: Sequence[str]) -> FieldValues:
@@ -105,18 +105,15 @@ class FieldKernel(FindingKernel):
         """Return the similarity by codes, with broadcasting; NaN where it is to be left out."""
         # Codes are few and pairs are many: whether any is missing is asked of the codes.
         if not bool((a < 0).any() or (b < 0).any()):
-            return self._similarity(values, a, b, dtype)
+            return self.known(values, a, b, dtype)
         if values.strings:
-            similarity = self._similarity(values, a.clamp(min=0), b.clamp(min=0), dtype)
+            similarity = self.known(values, a.clamp(min=0), b.clamp(min=0), dtype)
         else:
             similarity = (a == b).to(dtype)
         similarity.masked_fill_((a < 0) | (b < 0), _WORTH[self.missing])
         if self.missing == "equal":
             similarity.masked_fill_((a < 0) & (b < 0), 1)
         return similarity
-
-    def _similarity(self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype) -> Tensor:
-        return self.different(values, a, b, dtype).masked_fill_(a == b, 1)
 
     @property
     def fields(self) -> tuple[str, ...]:

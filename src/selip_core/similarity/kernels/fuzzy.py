@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selip_core.similarity.kernels.field import Codes, FieldValues, Missing
+from selip_core.similarity.kernels.field import Codes, FieldValues, Missing, qualified_name
 from selip_core.similarity.kernels.table import TableKernel
 from selip_core.similarity.operators import Index
+
+_ROUNDING = 1e-6
 
 
 @final
@@ -24,10 +26,9 @@ class Fuzzy(TableKernel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known = [*_percentages(), *_shares()]
-        if self.scorer not in known:
+        if self.scorer not in _scorers():
             raise ValueError(
-                f"scorer must be a scorer of rapidfuzz or its name, one of {known}, "
+                f"scorer must be a scorer of rapidfuzz or its name, one of {list(_scorers())}, "
                 f"got {self.scorer!r}"
             )
         if not 0 <= self.cutoff <= 1:
@@ -47,31 +48,32 @@ class Fuzzy(TableKernel):
         """Return the similarities of all pairs."""
         from rapidfuzz import process
 
-        return self._scored_by(process.cdist, values.strings, rows, columns)
+        scores = self._scored_by(process.cdist, values.strings, rows, columns)
+        return scores.masked_fill_(rows[:, None] == columns, 1)
 
     def score_pairs(self, values: FieldValues, a: Index, b: Index) -> Float[Tensor, " pairs"]:
         """Return the similarities of pairs, one after the other."""
         from rapidfuzz import process
 
-        return self._scored_by(process.cpdist, values.strings, a, b)
+        return self._scored_by(process.cpdist, values.strings, a, b).masked_fill_(a == b, 1)
 
     def similarity(
         self, entries: Tensor, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype
     ) -> Tensor:
         """Return the entries."""
-        return entries.to(dtype)
+        return entries
 
     def _scored_by(
         self, process: Callable[..., Any], strings: Sequence[str], a: Index, b: Index
     ) -> Tensor:
-        percentages = _percentages()
-        is_percentage = self.scorer in percentages
-        # Every scorer of rapidfuzz that is known by name is symmetric: one order is enough.
+        scorer, best = _scorers()[self.scorer]
+        # Every scorer of rapidfuzz that has a name here is symmetric: one order is enough.
         scores = process(
             [strings[code] for code in a.tolist()],
             [strings[code] for code in b.tolist()],
-            scorer=percentages[self.scorer] if is_percentage else _shares()[self.scorer],
-            score_multiplier=0.01 if is_percentage else 1.0,
+            scorer=scorer,
+            score_cutoff=best * self.cutoff * (1 - _ROUNDING),
+            score_multiplier=1 / best,
             workers=torch.get_num_threads(),
         )
         similarities = torch.from_numpy(scores)
@@ -119,32 +121,27 @@ def fuzzy(
 
 
 @functools.cache
-def _percentages() -> dict[str, Callable[..., float]]:
-    """Return the scorers of ``rapidfuzz.fuzz`` by name: from 0 to 100."""
-    from rapidfuzz import fuzz
+def _scorers() -> dict[str, tuple[Callable[..., float], float]]:
+    """Return the scorers of rapidfuzz by name, each with its best score."""
+    from rapidfuzz import distance, fuzz
 
-    return {name: getattr(fuzz, name) for name in sorted(dir(fuzz)) if name.endswith("atio")}
-
-
-@functools.cache
-def _shares() -> dict[str, Callable[..., float]]:
-    """Return the normalised similarities of ``rapidfuzz.distance`` by class: from 0 to 1."""
-    from rapidfuzz import distance
-
-    modules = {name: getattr(distance, name) for name in sorted(dir(distance))}
-    return {
-        name: module.normalized_similarity
-        for name, module in modules.items()
-        if hasattr(module, "normalized_similarity") and not name.endswith("_py")
+    percentages = {name: getattr(fuzz, name) for name in dir(fuzz) if name.endswith("atio")}
+    shares = {
+        name: getattr(distance, name).normalized_similarity
+        for name in dir(distance)
+        if hasattr(getattr(distance, name), "normalized_similarity") and not name.endswith("_py")
+    }
+    return {name: (scorer, 100.0) for name, scorer in sorted(percentages.items())} | {
+        name: (scorer, 1.0) for name, scorer in sorted(shares.items())
     }
 
 
 def _name_of(scorer: Callable[..., float]) -> str:
-    for name, own in (_percentages() | _shares()).items():
+    for name, (own, _) in _scorers().items():
         if scorer is own:
             return name
     raise ValueError(
         "scorer must be a function of rapidfuzz.fuzz or the normalized_similarity of a class of "
         "rapidfuzz.distance (or its name, or that of the class), got "
-        f"{getattr(scorer, '__module__', '')}.{getattr(scorer, '__name__', repr(scorer))}"
+        f"{qualified_name(scorer)}"
     )

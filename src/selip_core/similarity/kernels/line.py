@@ -37,7 +37,7 @@ class LineKernel(FieldKernel):
             "positions": torch.tensor([position for _, position in places], dtype=torch.float64),
         }
 
-    def different(self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype) -> Tensor:
+    def known(self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype) -> Tensor:
         """Return the similarity of the gap on one line, and 0 between lines."""
         lines, positions = values.tensors["lines"], values.tensors["positions"]
         # Subtracted in float64: 1200 mm and 1200.01 mm differ by what they differ.
