@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selip_core.findings import Finding, Report
-from selip_core.similarity import SyntaxSimilarity, dice, exact
+from selip_core.similarity import SemanticSimilarity, SyntaxSimilarity, dice, exact
 from selip_core.similarity import explain as explain_module
 
 KERNEL = (0.5 * exact("site") + 0.5 * exact("signal", missing="leave_out")) * dice("site")
@@ -51,7 +51,7 @@ def check_steps(explanation):
         assert explanation.value == 1
     elif explanation.reason in ("one normal", "unknown"):
         assert explanation.value == 0
-    elif explanation.reason == "findings":
+    elif explanation.reason == "contents":
         powered = explanation.aggregate**explanation.gamma
         kept = powered if powered >= explanation.min_similarity else 0
         assert explanation.value == pytest.approx(kept, abs=1e-12)
@@ -163,10 +163,58 @@ def test_a_mix_explains_its_parts(pair):
     expected = float(mixed.batch(["patient-1"], ["patient-2"], dtype=torch.float64).dense())
     assert explanation.value == pytest.approx(expected, abs=1e-12)
     assert explanation.scales == (0.25, 0.5)
-    assert [part["reason"] for part in explanation.as_dict()["parts"]] == ["findings"] * 2
+    assert [part["reason"] for part in explanation.as_dict()["parts"]] == ["contents"] * 2
     lines = str(explanation).splitlines()
     assert lines[0].endswith("= 0.25 * 0.1 + 0.5 * 0.1")
     assert lines[1] == "0.25 * similarity 0.1: from the findings"
+
+
+def letters(texts):
+    return torch.tensor([[1.0 + text.count(letter) for letter in "abc"] for text in texts])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"gamma": 3.0, "own_floor": 0.5},
+        {"mapping": "clip", "min_similarity": 0.9},
+        {"mapping": "exp", "temperature": 0.2, "gamma": 2.0},
+        {"mapping": "exp", "top_k": 1},
+        {"of": "{site}"},
+        {"of": "{site}", "pooling": "mean", "gamma": 2.0},
+    ],
+)
+def test_of_meaning_ends_at_the_value_of_the_batch(options):
+    findings = [[Finding(site="aab")], [Finding(site="c")], [Finding(site="c")], []]
+    reports = [
+        Report(id=f"patient-{i}", text="abc"[i:] or "a", findings=found)
+        for i, found in enumerate(findings)
+    ]
+    reports += [Report(id=f"patient-{i}", text="b", normal=True) for i in (4, 5)]
+    similarity = SemanticSimilarity(letters, **options).fit(reports)
+    for a in reports:
+        for b in reports:
+            explanation = similarity.explain(a.id, b.id)
+            value = similarity.batch([a.id], [b.id], dtype=torch.float64).dense()
+            assert explanation.value == pytest.approx(float(value), abs=1e-12)
+            assert json.loads(json.dumps(explanation.as_dict(), allow_nan=False))
+            assert "patient" not in str(explanation) + repr(explanation)
+
+
+def test_of_meaning_by_its_words():
+    reports = [Report(id="1", text="aab"), Report(id="2", text="c"), Report(id="3", text="c")]
+    options = {"mapping": "exp", "temperature": 0.5, "gamma": 2.0, "min_similarity": 0.9}
+    similarity = SemanticSimilarity(letters, **options).fit(reports)
+    # (3, 2, 1) and (1, 1, 2): cosine 7 / sqrt(84)
+    assert str(similarity.explain("1", "2")).splitlines() == [
+        "similarity 0: from the words",
+        "cosine of the embeddings 0.764, exp((cos - 1) / 0.5): 0.623",
+        "to the power 2: 0.389",
+        "min_similarity 0.9: becomes 0",
+    ]
+    same = str(similarity.explain("2", "3")).splitlines()[0]
+    assert same == "similarity 1: the reports have the same words, which counts as 1"
 
 
 def test_unknown_ids_are_refused_without_their_value(fitted):

@@ -1,4 +1,4 @@
-"""Which findings and fields make two contents of reports alike."""
+"""What makes two reports alike, step by step."""
 
 import torch
 from jaxtyping import Float
@@ -10,17 +10,20 @@ from selip_core.similarity.explanation import (
     FieldMatch,
     FindingMatch,
     Reason,
+    SemanticExplanation,
     SyntaxExplanation,
 )
 from selip_core.similarity.kernels import FieldKernel
+from selip_core.similarity.mapped_cosine import MappedCosine
 from selip_core.similarity.operators import Index
 from selip_core.similarity.paths import Contents
+from selip_core.similarity.shaping import Shaping
 
 MOST_MATCHES = 1000
 """Pairs of findings that an explanation lists."""
 
 
-def explain_pair(
+def explain_findings(
     contents: Contents,
     a: int,
     b: int,
@@ -44,7 +47,6 @@ def explain_pair(
     places = torch.tensor([a]), torch.tensor([b])
     aggregate = contents.aggregation.block(corpus, *places, torch.float64)
     matches = _finding_matches(corpus, a, b, table)
-    in_batch = {"top_k": shaping.top_k, "own_floor": own_floor}
     return SyntaxExplanation(
         value=1.0 if counts_as_same else float(shaping.apply(aggregate)),
         reason=reason,
@@ -56,9 +58,44 @@ def explain_pair(
         gamma=shaping.gamma,
         powered=float(aggregate) ** shaping.gamma,
         min_similarity=shaping.min_similarity,
-        depends_on_batch={name: value for name, value in in_batch.items() if value},
+        depends_on_batch=_in_batch(shaping, own_floor),
         matches=matches,
         left_out=table.numel() - len(matches),
+    )
+
+
+def explain_words(
+    source: MappedCosine, a: int, b: int, reason: Reason, *, counts_as_same: bool, own_floor: float
+) -> SemanticExplanation:
+    """Return why two reports with these texts are as alike as they are.
+
+    Args:
+        source: The similarity of texts.
+        a: The text of a report; negative if it has none.
+        b: The text of another, or the same.
+        reason: What decides.
+        counts_as_same: Whether a policy makes the similarity 1.
+        own_floor: As it was set; it has no effect on two reports.
+    """
+    shaping = source.shaping
+    cosine = mapped = powered = None
+    value = float(counts_as_same)
+    if a >= 0 and b >= 0:
+        cosine = source.cosine(a, b)
+        mapped = float(source.mapped(torch.tensor(cosine, dtype=torch.float64)))
+        powered = mapped**shaping.gamma
+        shaped = shaping.apply(torch.tensor(mapped, dtype=torch.float64))
+        value = 1.0 if counts_as_same else float(shaped)
+    return SemanticExplanation(
+        value=value,
+        reason=reason,
+        cosine=cosine,
+        mapping=source.formula,
+        mapped=mapped,
+        gamma=shaping.gamma,
+        powered=powered,
+        min_similarity=shaping.min_similarity,
+        depends_on_batch=_in_batch(shaping, own_floor),
     )
 
 
@@ -70,8 +107,8 @@ def decide(
     Args:
         equal_ids: Whether they are one report.
         normal: Whether each is declared normal.
-        unknown: Whether one has no findings.
-        equal_contents: Whether their findings are equal and count as such.
+        unknown: Whether one says nothing.
+        equal_contents: Whether they say the same and count as such.
     """
     if equal_ids:
         return "equal ids"
@@ -79,7 +116,7 @@ def decide(
         return "both normal" if all(normal) else "one normal"
     if unknown:
         return "unknown"
-    return "equal contents" if equal_contents else "findings"
+    return "equal contents" if equal_contents else "contents"
 
 
 def _finding_matches(
@@ -124,6 +161,12 @@ def _field_matches(corpus: Corpus, leaf: FieldKernel, a: Index, b: Index) -> lis
         FieldMatch(str(leaf), word(x), word(y), None if value != value else value)
         for x, y, value in pairs
     ]
+
+
+def _in_batch(shaping: Shaping, own_floor: float) -> dict[str, float]:
+    """Return the settings that are set and have an effect within a batch only."""
+    found = {"top_k": shaping.top_k, "own_floor": own_floor}
+    return {name: value for name, value in found.items() if value}
 
 
 def _findings(corpus: Corpus, content: int) -> Index:

@@ -10,10 +10,10 @@ _SHOWN_PAIRS = 10
 _SHOWN_LENGTH = 40
 
 Reason: TypeAlias = Literal[
-    "equal ids", "equal contents", "both normal", "one normal", "unknown", "findings"
+    "equal ids", "equal contents", "both normal", "one normal", "unknown", "contents"
 ]
 """What decides: ids or contents that are equal (1), normal reports (by policy), a report without
-findings that is not declared normal (0), or the findings."""
+findings that is not declared normal (0), or what the findings or words say."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,11 @@ class SyntaxExplanation(Explanation):
 
     def lines(self) -> Iterator[str]:
         """Yield what decides, the steps from findings to reports, and the pairs of findings."""
-        yield f"similarity {self.value:.3g}: {self._decision()}"
+        yield f"similarity {self.value:.3g}: {_decision(self.reason, self.value, 'findings')}"
         if self.matches:
             yield from self._steps()
-        for name, setting in self.depends_on_batch.items():
-            yield f"{name} = {setting:g} depends on the batch and is not applied"
+            yield from _shaping(self.gamma, self.powered, self.min_similarity)
+        yield from _in_batch(self.depends_on_batch)
         if self.matches:
             yield f"pairs of findings by {self.kernel}:"
         for match in self.matches[:_SHOWN_PAIRS]:
@@ -142,20 +142,8 @@ class SyntaxExplanation(Explanation):
         if hidden:
             yield f"  and {hidden:,} more"
 
-    def _decision(self) -> str:
-        if self.reason == "findings":
-            return "from the findings"
-        if self.reason == "both normal":
-            return f"both reports are normal, which counts as {self.value:.0f}"
-        return {
-            "equal ids": "the ids are equal",
-            "equal contents": "the reports have the same findings, which counts as 1",
-            "one normal": "one report is normal and the other is not",
-            "unknown": "a report has no findings and is not declared normal",
-        }[self.reason]
-
     def _steps(self) -> Iterator[str]:
-        shown = "" if self.reason == "findings" else " (not what decides)"
+        shown = "" if self.reason == "contents" else " (not what decides)"
         if self.aggregation == "best":
             yield (
                 f"best matches{shown}: of a in b {self.a_in_b:.3g}, of b in a {self.b_in_a:.3g}, "
@@ -163,11 +151,40 @@ class SyntaxExplanation(Explanation):
             )
         else:
             yield f"mean over all pairs of findings{shown}: {self.aggregate:.3g}"
-        if self.gamma != 1:
-            yield f"to the power {self.gamma:g}: {self.powered:.3g}"
-        if self.min_similarity:
-            kept = "kept" if self.powered >= self.min_similarity else "becomes 0"
-            yield f"min_similarity {self.min_similarity:g}: {kept}"
+
+
+@final
+@dataclass(frozen=True)
+class SemanticExplanation(Explanation):
+    """How the cosine of two embeddings makes a similarity.
+
+    Attributes:
+        reason: What decides.
+        cosine: Of the embeddings, in ``[-1, 1]``; ``None`` where a report has no words.
+        mapping: What the cosine becomes, as a formula.
+        mapped: What the formula gives; ``None`` without a cosine.
+        gamma: The power that follows.
+        powered: ``mapped ** gamma``; ``None`` without a cosine.
+        min_similarity: What is smaller becomes 0.
+        depends_on_batch: Settings that have an effect within a batch only, and none here.
+    """
+
+    reason: Reason
+    cosine: float | None
+    mapping: str
+    mapped: float | None
+    gamma: float
+    powered: float | None
+    min_similarity: float
+    depends_on_batch: dict[str, float]
+
+    def lines(self) -> Iterator[str]:
+        """Yield what decides, and the steps from the cosine on."""
+        yield f"similarity {self.value:.3g}: {_decision(self.reason, self.value, 'words')}"
+        if self.powered is not None:
+            yield f"cosine of the embeddings {self.cosine:.3g}, {self.mapping}: {self.mapped:.3g}"
+            yield from _shaping(self.gamma, self.powered, self.min_similarity)
+        yield from _in_batch(self.depends_on_batch)
 
 
 @final
@@ -189,6 +206,33 @@ class MixedExplanation(Explanation):
             first, *others = part.lines()
             yield f"{scale:g} * {first}"
             yield from (f"  {line}" for line in others)
+
+
+def _decision(reason: Reason, value: float, said: str) -> str:
+    """Return the words for what decides; reports say findings or words."""
+    if reason == "contents":
+        return f"from the {said}"
+    if reason == "both normal":
+        return f"both reports are normal, which counts as {value:.0f}"
+    return {
+        "equal ids": "the ids are equal",
+        "equal contents": f"the reports have the same {said}, which counts as 1",
+        "one normal": "one report is normal and the other is not",
+        "unknown": f"a report has no {said} and is not declared normal",
+    }[reason]
+
+
+def _shaping(gamma: float, powered: float, min_similarity: float) -> Iterator[str]:
+    if gamma != 1:
+        yield f"to the power {gamma:g}: {powered:.3g}"
+    if min_similarity:
+        kept = "kept" if powered >= min_similarity else "becomes 0"
+        yield f"min_similarity {min_similarity:g}: {kept}"
+
+
+def _in_batch(settings: dict[str, float]) -> Iterator[str]:
+    for name, setting in settings.items():
+        yield f"{name} = {setting:g} depends on the batch and is not applied"
 
 
 def _quoted(value: str | None) -> str:

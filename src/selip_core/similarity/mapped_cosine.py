@@ -50,6 +50,17 @@ class MappedCosine(BlockSource):
         """Bytes of the embeddings."""
         return self.embeddings.nbytes
 
+    @property
+    def formula(self) -> str:
+        """What a cosine becomes, as it is written."""
+        formulas = {"affine": "(1 + cos) / 2", "clip": "max(0, cos)"}
+        return formulas.get(self.mapping, f"exp((cos - 1) / {self.temperature:g})")
+
+    def cosine(self, a: int, b: int) -> float:
+        """Return the cosine of the embeddings of two texts, in ``[-1, 1]``."""
+        left, right = self._units(torch.tensor([a, b]), torch.float64)
+        return float((left @ right).clamp(-1, 1))
+
     def operator(self, rows: Index, columns: Index, dtype: torch.dtype) -> SimilarityOperator:
         """Return the similarity of texts by the form that suits it; ``top_k`` is looked at.
 
@@ -72,11 +83,12 @@ class MappedCosine(BlockSource):
     ) -> Float[Tensor, "rows columns"]:
         """Return the shaped similarities; ``top_k`` is not looked at."""
         cosines = (self._units(rows, dtype) @ self._units(columns, dtype).T).clamp_(-1, 1)
-        mapped = self._mapped(cosines)
+        mapped = self.mapped(cosines)
         mapped[rows[:, None] == columns[None, :]] = 1
         return self.shaping.apply(mapped)
 
-    def _mapped(self, cosines: Tensor) -> Tensor:
+    def mapped(self, cosines: Float[Tensor, "*pairs"]) -> Float[Tensor, "*pairs"]:
+        """Return what cosines become, in their place."""
         if self.mapping == "affine":
             return cosines.add_(1).div_(2)
         if self.mapping == "clip":

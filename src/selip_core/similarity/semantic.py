@@ -262,9 +262,9 @@ class SemanticSimilarity(Similarity):
             unknown=UNKNOWN in (first, second),
             equal_contents=same,
         )
-        contents = fitted.contents[[x, y]].tolist()
+        first, second = fitted.contents[[x, y]].tolist()
         return explain_words(
-            self._source, *contents, reason, counts_as_same=same, own_floor=self.own_floor
+            self._source, first, second, reason, counts_as_same=same, own_floor=self.own_floor
         )
 
     def definition(self) -> Json:

@@ -12,7 +12,7 @@ from selip_core.similarity.aggregation import Aggregation, Best, Mean
 from selip_core.similarity.corpus import Corpus, CorpusBuilder
 from selip_core.similarity.corpus_state import content_digests, corpus_state, restored_corpus
 from selip_core.similarity.describe import Subject
-from selip_core.similarity.explain import decide, explain_pair
+from selip_core.similarity.explain import decide, explain_findings
 from selip_core.similarity.explanation import SyntaxExplanation
 from selip_core.similarity.kernels import FindingKernel, dice, exact
 from selip_core.similarity.kernels.definition import definition
@@ -294,7 +294,7 @@ class SyntaxSimilarity(Similarity):
         )
         first, second = contents.tolist()
         with _full_precision():
-            return explain_pair(
+            return explain_findings(
                 self._contents,
                 first,
                 second,
