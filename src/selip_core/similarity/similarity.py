@@ -203,6 +203,7 @@ class Similarity(abc.ABC):
         saved.restore(self._restore, folder)
         return self
 
+    @abc.abstractmethod
     def explain(self, a: str, b: str, *, show_ids: bool = False) -> Explanation:
         """Return why two fitted reports are as alike as they are.
 
@@ -213,9 +214,7 @@ class Similarity(abc.ABC):
 
         Raises:
             ValueError: If an id was not fitted, or nothing was.
-            NotImplementedError: If this kind of similarity explains nothing.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no explain(a, b)")
 
     def describe(
         self,
