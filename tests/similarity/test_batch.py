@@ -35,8 +35,8 @@ FINDINGS = st.builds(
 
 @st.composite
 def corpora(draw):
-    """Reports with distinct ids: abnormal, normal, unknown."""
-    reports = []
+    """Reports with distinct ids: one that kernels can read, then abnormal, normal, unknown."""
+    reports = [Report(id="first", findings=[Finding(site="eye", text="bright")], text="e")]
     for number in range(draw(st.integers(2, 8))):
         kind = draw(st.sampled_from(["findings", "normal", "unknown"]))
         found = draw(st.lists(FINDINGS, max_size=3)) if kind == "findings" else []
