@@ -40,16 +40,28 @@ def test_scale(scale: Tensor) -> None:
         loss(scale=scale)
 
 
-@pytest.mark.parametrize("name", ["image_features", "text_features", "logit_scale"])
+@pytest.mark.parametrize("bias", [torch.ones(2), torch.ones((), dtype=torch.int64)])
+def test_bias(bias: Tensor) -> None:
+    with pytest.raises(ValueError, match="logit_bias must be one floating number, got shape"):
+        loss(logit_bias=bias)
+
+
+@pytest.mark.parametrize("name", ["image_features", "text_features", "logit_scale", "logit_bias"])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_not_finite(name: str, value: float) -> None:
-    tensors = {"image_features": EYE, "text_features": EYE, "logit_scale": torch.tensor(1.0)}
+    one = torch.tensor(1.0)
+    tensors = {
+        "image_features": EYE,
+        "text_features": EYE,
+        "logit_scale": one,
+        "logit_bias": one,
+    }
     tensors[name] = torch.full_like(tensors[name], value)
     with pytest.raises(ValueError, match=f"{name} must be finite, got NaN or infinity in"):
-        loss(*tensors.values(), check_finite=True)
+        similarity_clip_loss(**tensors, check_finite=True)
     with pytest.raises(ValueError, match=name):
-        SimilarityCLIPLoss(check_finite=True)(*tensors.values())
-    assert not loss(*tensors.values()).isfinite()
+        SimilarityCLIPLoss(check_finite=True)(**tensors)
+    assert not similarity_clip_loss(**tensors).isfinite()
 
 
 @pytest.mark.parametrize("clamp_eps", [None, 1e-3])

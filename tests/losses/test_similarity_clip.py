@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 import selip_core.losses
 from selip_core.losses import SimilarityCLIPLoss, Target, TiledTarget, similarity_clip_loss
-from selip_core.similarity.operators import Dense
+from selip_core.similarity.operators import Dense, LowRank
 
 backends = pytest.mark.parametrize("backend", ["chunked", "dense"])
 
@@ -172,6 +172,43 @@ def test_scale_keeps_its_shape_and_type(shape: tuple[int, ...], batch: Callable[
     assert loss.shape == ()
     assert (scale.grad.shape, scale.grad.dtype) == (shape, torch.float32)
     assert (images.grad.dtype, texts.grad.dtype) == (torch.bfloat16, torch.bfloat16)
+
+
+@backends
+@pytest.mark.parametrize("clamp_eps", [None, 1e-3])
+def test_bias_changes_nothing_and_has_a_gradient(
+    backend: str, clamp_eps: float | None, batch: Callable[..., Any], results: Callable[..., Any]
+) -> None:
+    options = {"target": torch.ones(5, 5), "backend": backend, "clamp_eps": clamp_eps}
+    bias = torch.full((1,), -10.0, requires_grad=True)
+    expected = results(similarity_clip_loss, batch(5), **options)
+    actual = results(similarity_clip_loss, batch(5), logit_bias=bias, **options)
+    torch.testing.assert_close(actual, expected, atol=0, rtol=0)
+    similarity_clip_loss(*batch(5), logit_bias=bias, **options).backward()
+    torch.testing.assert_close(bias.grad, torch.zeros(1), atol=0, rtol=0)
+    similarity_clip_loss(*batch(5), logit_bias=-10.0, **options).backward()
+
+
+def test_is_called_as_open_clip_calls_its_loss(batch: Callable[..., Any]) -> None:
+    names = ("image_features", "text_features", "logit_scale", "logit_bias")
+    model_output = dict(zip(names, (*batch(5), torch.tensor(-10.0)), strict=True))
+    loss = SimilarityCLIPLoss()(**model_output, output_dict=True)
+    torch.testing.assert_close(sum(loss.values()), open_clip_loss(*batch(5)))
+    by_position = SimilarityCLIPLoss()(*model_output.values(), True)
+    torch.testing.assert_close(by_position, loss)
+
+
+@pytest.mark.parametrize("backend", ["chunked", "dense"])
+@pytest.mark.parametrize("soft", [True, False])
+def test_compiles_into_one_graph(
+    backend: str, soft: bool, batch: Callable[..., Any], results: Callable[..., Any]
+) -> None:
+    factor = torch.rand(6, 2, dtype=torch.float64)
+    target = LowRank(factor, factor) if soft else None
+    options = {"target": target, "backend": backend, "label_smoothing": 0.1, "logit_bias": -1.0}
+    compiled = torch.compile(similarity_clip_loss, backend="aot_eager", fullgraph=True)
+    expected = results(similarity_clip_loss, batch(6), **options)
+    torch.testing.assert_close(results(compiled, batch(6), **options), expected)
 
 
 def test_module_is_the_function(

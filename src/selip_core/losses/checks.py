@@ -171,7 +171,8 @@ def as_target(
         ValueError: If it is neither a table nor an operator, has another shape or device than the
             batch, is a table with negative values, or cannot be masked and has to be.
     """
-    if not isinstance(target, Tensor | Target):
+    # torch.compile takes no union with a protocol.
+    if not (isinstance(target, Tensor) or isinstance(target, Target)):  # noqa: SIM101
         raise ValueError(
             "target must be None, a table of similarities or an operator with the members of "
             f"selip_core.losses.Target, got {type(target).__name__}"
