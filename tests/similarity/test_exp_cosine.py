@@ -80,7 +80,6 @@ operator = ExpCosine(left, left, 0.05)
 operator.select(torch.arange(64), torch.arange(64)).matmul(x[:64])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 operator.matmul(x).sum().backward()
-operator.rmatmul(x)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
