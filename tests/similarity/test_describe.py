@@ -214,7 +214,10 @@ def test_predicted_cost_of_what_is_too_large_for_a_table(monkeypatch, case):
 
 
 def test_suggests_something_cheaper_where_there_is():
-    assert by_site().fit(reports_of(*SITES)).describe((5,)).suggestions
+    (suggestion,) = by_site().fit(reports_of(*SITES)).describe((5,)).suggestions
+    assert suggestion.endswith("top_k make it sparse, a semantic similarity is of low rank")
+    (suggestion,) = by_site().fit(reports_of(*SITES * 2)).describe((10,)).suggestions
+    assert suggestion.endswith("the plain mean (aggregation='mean', gamma=1) is factored")
     assert not by_site(top_k=1).fit(reports_of(*SITES)).describe((5,)).suggestions
     mean = by_site(aggregation="mean").fit(reports_of(*SITES * 2))
     assert not mean.describe((10,)).suggestions

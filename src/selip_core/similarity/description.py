@@ -89,11 +89,13 @@ class Description:
     def suggestions(self) -> tuple[str, ...]:
         """What would make its operators cheaper."""
         found = []
-        if any(costs[-1].is_quadratic for costs in self.costs):
+        quadratic = [costs[-1] for costs in self.costs if costs[-1].is_quadratic]
+        if quadratic:
+            factored = any(cost.repetition <= 0.5 for cost in quadratic)
             found.append(
                 "the cost grows with the square of the batch's distinct contents: min_similarity "
-                "or top_k make it sparse, a semantic similarity is of low rank, and the plain mean "
-                "(aggregation='mean', gamma=1) is factored where findings repeat (U/N <= 0.5)"
+                "or top_k make it sparse, a semantic similarity is of low rank"
+                + (", and the plain mean (aggregation='mean', gamma=1) is factored" * factored)
             )
         if any(corpus.without_table for corpus in self.corpora):
             found.append(
@@ -165,7 +167,7 @@ class Description:
     def _lines(self) -> Iterator[str]:
         yield f"{self.similarity} of {self.reports:,} reports; targets of random batches:"
         yield from _table(
-            ("batch", "own pair", "same said", "positives", "false negatives"),
+            ("batch", "own pair", "with same", "positives", "false negatives"),
             [
                 (
                     f"{batch.size:,}",
@@ -177,9 +179,9 @@ class Description:
                 for batch in self.batches
             ],
         )
-        yield "own pair: mean share of the own report in its row; same said: with those that say"
-        yield "the same; positives: their effective number, exp of the entropy; false negatives:"
-        yield f"rows with another report of similarity {self.threshold:g} or more, or the same said"
+        yield "own pair: mean share of the own report in its row; with same: with those that say the"
+        yield "same; positives: their effective number, exp of the entropy; false negatives: rows with"
+        yield f"another report of similarity {self.threshold:g} or more, or that says the same"
         cut = [size for size in self.asked if size > self.reports]
         if cut:
             yield f"cut to all fitted reports: batches of {', '.join(map(str, cut))}"
