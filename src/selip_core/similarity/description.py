@@ -179,9 +179,9 @@ class Description:
                 for batch in self.batches
             ],
         )
-        yield "own pair: mean share of the own report in its row; with same: with those that say the"
-        yield "same; positives: their effective number, exp of the entropy; false negatives: rows with"
-        yield f"another report of similarity {self.threshold:g} or more, or that says the same"
+        yield "own pair: mean share of the own report in its row; with same: with those that say"
+        yield "the same; positives: their effective number, exp of the entropy; false negatives:"
+        yield f"rows with another of similarity {self.threshold:g} or more, or that says the same"
         cut = [size for size in self.asked if size > self.reports]
         if cut:
             yield f"cut to all fitted reports: batches of {', '.join(map(str, cut))}"
