@@ -195,12 +195,3 @@ def test_wrong_arguments_are_told(folder, capsys, arguments, message):
     with pytest.raises(SystemExit):
         main(["similarity", "describe", folder, *arguments])
     assert message in capsys.readouterr().err
-
-
-def test_what_cannot_be_explained_is_told(folder, capsys, monkeypatch):
-    def explain(*arguments, **settings):
-        raise NotImplementedError("SomeSimilarity has no explain(a, b)")
-
-    monkeypatch.setattr(SyntaxSimilarity, "explain", explain)
-    assert main(["similarity", "explain", folder, "well", "well"]) == 2
-    assert "SomeSimilarity has no explain" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,7 +30,6 @@ _TENSORS = "tensors.safetensors"
 _PACKAGES = ("torch", "safetensors", "rapidfuzz", "sentence-transformers", "transformers")
 _ON_CARD: dict[str, type] = {"definition": dict, "facts": dict, "tensors": dict, "reports": int}
 _AGAIN = "fit and save again"
-_SHOWN = 20
 
 
 @final
@@ -202,39 +201,6 @@ def read_card(folder: str | os.PathLike[str]) -> Json:
     return card
 
 
-def require_same_definition(here: Json, there: Json, folder: str | os.PathLike[str]) -> None:
-    """Refuse what was saved under another definition.
-
-    Raises:
-        ValueError: If they differ; the message shows where.
-
-    Example:
-        >>> require_same_definition({"gamma": 8.0}, {"gamma": 1.0}, "fitted")
-        Traceback (most recent call last):
-        ...
-        ValueError: fitted holds a similarity of another definition; here -> there:
-          gamma: 8.0 -> 1.0
-        fit again, or load it as it is with load_similarity
-    """
-    here = json.loads(json.dumps(here))
-    if here == there:
-        return
-    left, right = dict(_leaves(here)), dict(_leaves(there))
-    paths = [path for path in {**left, **right} if left.get(path) != right.get(path)]
-    lines = [f"  {path}: {left.get(path, 'none')} -> {right.get(path, 'none')}" for path in paths]
-    more = [f"  and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    raise ValueError(
-        "\n".join(
-            [
-                f"{os.fspath(folder)} holds a similarity of another definition; here -> there:",
-                *lines[:_SHOWN],
-                *more,
-                "fit again, or load it as it is with load_similarity",
-            ]
-        )
-    )
-
-
 def hash_corpus(ids: Iterable[str], sayings: Iterable[bytes]) -> str:
     """Return a hash of a corpus that does not depend on the order of its reports.
 
@@ -323,15 +289,3 @@ def _swap(new: Path, folder: Path) -> None:
         shutil.rmtree(new, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _leaves(content: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the dotted path and the value, as JSON, of everything within."""
-    if isinstance(content, dict) and content:
-        for name, value in content.items():
-            yield from _leaves(value, f"{path}.{name}" if path else name)
-    elif isinstance(content, Sequence) and not isinstance(content, str) and content:
-        for number, value in enumerate(content):
-            yield from _leaves(value, f"{path}[{number}]")
-    else:
-        yield path, json.dumps(content, ensure_ascii=False)

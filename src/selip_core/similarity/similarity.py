@@ -16,6 +16,7 @@ from selip_core.similarity.explanation import Explanation, MixedExplanation
 from selip_core.similarity.gathering import gather_vectors
 from selip_core.similarity.operators import Index, ScaledSum, SimilarityOperator
 from selip_core.similarity.report_index import ReportIndex
+from selip_core.similarity.same_definition import require_same_definition
 from selip_core.similarity.saving import (
     Json,
     Saved,
@@ -23,7 +24,6 @@ from selip_core.similarity.saving import (
     hash_corpus,
     read_saved,
     require_free,
-    require_same_definition,
     write_saved,
 )
 
