@@ -1,5 +1,6 @@
-"""A batch spread over one, two and three processes gives what one process gives."""
+"""A batch spread over one to four processes gives what one process gives."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -13,63 +14,130 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from selip_core.losses import similarity_clip_loss
+from selip_core.similarity.operators import LowRank
 
 PROGRAM = Path(__file__).with_name("ranks_program.py")
+PROCESSES = 4
 SIZES = {
     "one": [7],
     "two equal": [4, 4],
     "two unequal": [5, 2],
     "three unequal": [1, 6, 3],
     "one empty": [4, 0, 3],
+    "four": [3, 1, 0, 4],
 }
-TARGETS = ("clip", "soft")
+KINDS: dict[str, dict[str, Any]] = {
+    "clip": {"soft": False},
+    "soft": {"soft": True},
+    "smoothed": {"soft": True, "label_smoothing": 0.2},
+    "masked": {"soft": True, "masked": True},
+    "masked factors": {"factored": True, "masked": True, "label_smoothing": 0.1},
+}
+SPOILED = {
+    "rows": "must both be",
+    "nan": "image_features must be finite",
+    "target rows": "target must have shape",
+    "target columns": "target must have shape",
+    "negative": "not negative",
+}
+
+Case = dict[str, Any]
+Shares = Callable[[str], list[dict[str, Any]]]
 
 
-def make_case(sizes: list[int], soft: bool, dtype: str, average: bool) -> dict[str, Any]:
-    generator = torch.Generator().manual_seed(sum(sizes))
+def make_case(
+    sizes: list[int],
+    dtype: str = "float64",
+    average: bool = True,
+    soft: bool = False,
+    factored: bool = False,
+    masked: bool = False,
+    label_smoothing: float = 0.0,
+    statistics: bool = False,
+    model: bool = False,
+) -> Case:
     rows = sum(sizes)
+    generator = torch.Generator().manual_seed(rows)
     features = normalize(torch.randn(2, rows, 5, generator=generator, dtype=torch.float64), dim=2)
     target = torch.rand(rows, rows, generator=generator, dtype=torch.float64)
+    mask = torch.ones(rows, dtype=torch.bool)
+    # A first rank of one pair has none left; ranks that miss none have no mask.
+    mask[: min(sizes[0], 2)] = False
+    mask[rows // 2 : rows // 2 + 1] = False
     return {
         "sizes": sizes,
         "images": features[0].tolist(),
         "texts": features[1].tolist(),
         "scale": 6.0,
         "target": target.tolist() if soft else None,
+        "factor": target[:, :2].tolist() if factored else None,
+        "mask": mask.tolist() if masked else None,
+        "ranks_without_mask": [
+            rank for rank in range(1, len(sizes)) if masked_none(sizes, rank, mask)
+        ],
         "dtype": dtype,
-        "average": average,
+        "settings": {"average": average, "label_smoothing": label_smoothing},
+        "statistics": statistics,
+        "model": model,
     }
 
 
-def make_cases() -> dict[str, dict[str, Any]]:
+def masked_none(sizes: list[int], rank: int, mask: Tensor) -> bool:
+    """Whether a rank may leave its mask out."""
+    return bool(mask.split(sizes)[rank].all())
+
+
+def spoiled_case(spoiled: str) -> Case:
+    case = make_case([2, 3, 1], soft=True)
+    settings = {**case["settings"], "check_finite": True}
+    return {**case, "settings": settings, "spoiled": spoiled, "spoiled_rank": 1}
+
+
+def make_cases() -> dict[str, Case]:
     cases = {
-        f"{world}, {target}, {dtype}, {average}": make_case(
-            sizes, target == "soft", dtype, average == "averaged"
+        f"{world}, {kind}, {dtype}, {average}": make_case(
+            sizes, dtype, average == "averaged", **options
         )
         for world, sizes in SIZES.items()
-        for target in TARGETS
+        for kind, options in KINDS.items()
         for dtype in ("float32", "float64")
         for average in ("averaged", "added")
     }
-    empty_row = make_case([2, 3], True, "float64", True)
+    for world, sizes in SIZES.items():
+        for kind, options in KINDS.items():
+            cases[f"{world}, {kind}, model"] = make_case(sizes, model=True, **options)
+            cases[f"{world}, {kind}, statistics"] = make_case(sizes, statistics=True, **options)
+    empty_row = make_case([2, 3], soft=True)
     empty_row["target"][4] = [0.0] * 5
-    nothing = make_case([0, 0], False, "float64", True)
-    return {**cases, "empty row": empty_row, "nothing": nothing}
+    all_masked = make_case([2, 3], masked=True)
+    all_masked |= {"mask": [False] * 5, "ranks_without_mask": []}
+    clamped = make_case([2, 3], soft=True)
+    clamped["settings"] = {"clamp_eps": 1e-3}
+    mixed = make_case([2, 3, 1], dtype="float32")
+    return {
+        **cases,
+        **{f"spoiled {spoiled}": spoiled_case(spoiled) for spoiled in SPOILED},
+        "empty row": empty_row,
+        "all masked": all_masked,
+        "clamped": clamped,
+        "mixed types": {**mixed, "spoiled": "type", "spoiled_rank": 1},
+        "nothing": make_case([0, 0]),
+    }
 
 
 @pytest.fixture(scope="module")
-def shares(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[dict[str, Any]]]:
+def shares(tmp_path_factory: pytest.TempPathFactory) -> Shares:
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "cases.json").write_text(json.dumps(make_cases()))
     processes = [
-        subprocess.Popen([sys.executable, PROGRAM, folder, str(rank)]) for rank in range(3)
+        subprocess.Popen([sys.executable, PROGRAM, folder, str(rank)]) for rank in range(PROCESSES)
     ]
     try:
-        assert [process.wait(timeout=90) for process in processes] == [0, 0, 0]
+        assert [process.wait(timeout=120) for process in processes] == [0] * PROCESSES
     finally:
         for process in processes:
             process.kill()
-    written = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(3)]
+    written = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(PROCESSES)]
     return lambda name: [rank[name] for rank in written if name in rank]
 
 
@@ -78,28 +146,32 @@ def expect(actual: Tensor, expected: Tensor, dtype: str) -> None:
     torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
 
 
-@pytest.mark.parametrize("average", ["averaged", "added"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("world", SIZES)
-def test_is_the_single_process(
-    shares: Callable[[str], list[dict[str, Any]]],
-    results: Callable[..., Any],
-    world: str,
-    target: str,
-    dtype: str,
-    average: str,
-) -> None:
-    case = make_case(SIZES[world], target == "soft", dtype, True)
+def whole_batch(case: Case) -> tuple[list[Tensor], dict[str, Any]]:
+    """Return the features and scale of one process, and the options of its call."""
     features = [torch.tensor(case[name], dtype=torch.float64) for name in ("images", "texts")]
-    options = {}
+    options: dict[str, Any] = {"label_smoothing": case["settings"]["label_smoothing"]}
     if case["target"] is not None:
         options["target"] = torch.tensor(case["target"], dtype=torch.float64)
-    scale = torch.tensor(6.0, dtype=torch.float64)
+    if case["factor"] is not None:
+        factor = torch.tensor(case["factor"], dtype=torch.float64)
+        options["target"] = LowRank(factor, factor)
+    if case["mask"] is not None:
+        options["mask"] = torch.tensor(case["mask"])
+    return [*features, torch.tensor(case["scale"], dtype=torch.float64)], options
+
+
+@pytest.mark.parametrize("average", ["averaged", "added"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("world", SIZES)
+def test_is_the_single_process(
+    shares: Shares, results: Callable[..., Any], world: str, kind: str, dtype: str, average: str
+) -> None:
+    features, options = whole_batch(make_case(SIZES[world], **KINDS[kind]))
     loss, images, texts, scale_gradient = results(
-        similarity_clip_loss, (*features, scale), backend="dense", **options
+        similarity_clip_loss, features, backend="dense", **options
     )
-    ranks = shares(f"{world}, {target}, {dtype}, {average}")
+    ranks = shares(f"{world}, {kind}, {dtype}, {average}")
     assert len(ranks) == len(SIZES[world])
     # Averaging the averaged, and adding the added, both give the whole.
     factor = len(ranks) if average == "averaged" else 1
@@ -114,13 +186,69 @@ def test_is_the_single_process(
     expect(torch.stack(parts[2]).sum() / factor, scale_gradient, dtype)
 
 
-def test_what_one_rank_cannot_normalise_fails_on_all(
-    shares: Callable[[str], list[dict[str, Any]]],
-) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("world", SIZES)
+def test_statistics_are_those_of_the_single_process(shares: Shares, world: str, kind: str) -> None:
+    features, options = whole_batch(make_case(SIZES[world], **KINDS[kind]))
+    result = similarity_clip_loss(*features, logit_bias=-2.0, return_stats=True, **options)
+    expected = {name: value.item() for name, value in result.statistics.as_dict().items()}
+    for rank in shares(f"{world}, {kind}, statistics"):
+        assert rank["statistics"] == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("world", SIZES)
+def test_within_distributed_data_parallel(shares: Shares, world: str, kind: str) -> None:
+    (images, texts, _), options = whole_batch(make_case(SIZES[world], **KINDS[kind]))
+    specification = importlib.util.spec_from_file_location("ranks_program", PROGRAM)
+    program = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(program)
+    model = program.Towers(torch.float64)
+    *features, bias = model(images, texts)
+    similarity_clip_loss(*features, logit_bias=bias, **options).backward()
+    for rank in shares(f"{world}, {kind}, model"):
+        for name, parameter in model.named_parameters():
+            gradient = torch.tensor(rank["gradients"][f"module.{name}"], dtype=torch.float64)
+            expect(gradient, parameter.grad, "float64")
+
+
+@pytest.mark.parametrize("spoiled", SPOILED)
+def test_wrong_input_of_one_rank_fails_on_all(shares: Shares, spoiled: str) -> None:
+    messages = [rank["error"] for rank in shares(f"spoiled {spoiled}")]
+    assert SPOILED[spoiled] in messages[1]
+    for other in (messages[0], messages[2]):
+        assert other == "rank 1 failed its check of the batch; its own error says why"
+
+
+def test_ranks_that_call_differently(shares: Shares) -> None:
+    messages = [rank["error"] for rank in shares("mixed types")]
+    assert all("all ranks of the group must call the loss alike" in text for text in messages)
+    assert len(messages) == 3
+
+
+def test_what_one_rank_cannot_normalise_fails_on_all(shares: Shares) -> None:
     messages = [rank["error"] for rank in shares("empty row")]
     assert len(messages) == 2
     assert all("every row of the target must have a finite sum" in text for text in messages)
 
 
-def test_no_rows_on_any_rank(shares: Callable[[str], list[dict[str, Any]]]) -> None:
-    assert all("at least one pair" in rank["error"] for rank in shares("nothing"))
+def test_no_rows_on_any_rank(shares: Shares) -> None:
+    assert all("at least one pair, got 0 rows" in rank["error"] for rank in shares("nothing"))
+
+
+def test_no_pair_left_on_any_rank(shares: Shares) -> None:
+    messages = [rank["error"] for rank in shares("all masked")]
+    assert all("mask must be True for at least one pair" in text for text in messages)
+
+
+def test_clamps_are_refused(shares: Shares) -> None:
+    messages = [rank["error"] for rank in shares("clamped")]
+    assert all("clamp_eps works in one process only" in text for text in messages)
+
+
+def test_a_rank_that_dies_is_an_error_within_the_timeout(shares: Shares) -> None:
+    survivors = shares("death")
+    assert len(survivors) == PROCESSES - 1
+    for rank in survivors:
+        assert rank["error"] is not None
+        assert rank["seconds"] < 15
