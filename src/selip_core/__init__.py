@@ -16,7 +16,11 @@ if TYPE_CHECKING:
         register_image_encoder,
     )
     from selip_core.findings import Finding, Report
-    from selip_core.losses import SimilarityCLIPLoss, similarity_clip_loss
+    from selip_core.losses import (
+        SimilarityCLIPLoss,
+        bidirectional_logsumexp,
+        similarity_clip_loss,
+    )
     from selip_core.similarity import SemanticSimilarity, SyntaxSimilarity
 
 _HOMES = {
@@ -26,6 +30,7 @@ _HOMES = {
     "SemanticSimilarity": "selip_core.similarity",
     "SimilarityCLIPLoss": "selip_core.losses",
     "SyntaxSimilarity": "selip_core.similarity",
+    "bidirectional_logsumexp": "selip_core.losses",
     "create_image_encoder": "selip_core.encoders",
     "list_image_encoders": "selip_core.encoders",
     "register_image_encoder": "selip_core.encoders",
@@ -40,6 +45,7 @@ __all__ = [
     "SimilarityCLIPLoss",
     "SyntaxSimilarity",
     "__version__",
+    "bidirectional_logsumexp",
     "create_image_encoder",
     "list_image_encoders",
     "register_image_encoder",

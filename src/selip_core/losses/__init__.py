@@ -1,5 +1,6 @@
 """The contrastive loss with soft targets, and what a target has to be."""
 
+from selip_core.losses.bidirectional import bidirectional_logsumexp
 from selip_core.losses.similarity_clip import SimilarityCLIPLoss, similarity_clip_loss
 from selip_core.losses.statistics import DirectionStatistics, LossAndStatistics, LossStatistics
 from selip_core.losses.target import EntropyTarget, SelectableTarget, Target, TiledTarget
@@ -13,5 +14,6 @@ __all__ = [
     "SimilarityCLIPLoss",
     "Target",
     "TiledTarget",
+    "bidirectional_logsumexp",
     "similarity_clip_loss",
 ]

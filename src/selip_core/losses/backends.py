@@ -8,6 +8,7 @@ from typing import final
 from torch import Tensor
 
 from selip_core.losses import chunked, clamped, dense, one_node
+from selip_core.losses.library import RegisteredSweeps
 
 
 @final
@@ -16,23 +17,37 @@ class Backend:
     """How the loss is computed.
 
     Attributes:
+        logsumexps: Of rows and columns; see ``selip_core.losses.one_node.Sweeps``.
         soft_cross_entropy: The loss; see ``selip_core.losses.one_node.soft_cross_entropy``.
         clamped_loss: The paper's total; see ``selip_core.losses.clamped.clamped_loss``.
         across_processes: Whether the batch may be spread over several processes.
         tiles: Whether ``clamped_loss`` reads the target in tiles.
     """
 
+    logsumexps: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
     soft_cross_entropy: Callable[..., Tensor]
     clamped_loss: Callable[..., Tensor]
     across_processes: bool
     tiles: bool
 
 
+CHUNKED = RegisteredSweeps("chunked", chunked)
+
 BACKENDS = {
     "chunked": Backend(
-        partial(one_node.soft_cross_entropy, sweeps=chunked), clamped.clamped_loss, True, True
+        CHUNKED.logsumexps,
+        partial(one_node.soft_cross_entropy, sweeps=CHUNKED),
+        clamped.clamped_loss,
+        across_processes=True,
+        tiles=True,
     ),
-    "dense": Backend(dense.soft_cross_entropy, dense.clamped_loss, False, False),
+    "dense": Backend(
+        dense.logsumexps,
+        dense.soft_cross_entropy,
+        dense.clamped_loss,
+        across_processes=False,
+        tiles=False,
+    ),
 }
 
 # Below this many rows a table of logits (1 MiB in float32) is cheaper than recomputing it.

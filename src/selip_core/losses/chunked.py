@@ -26,7 +26,7 @@ def row_blocks(
     A block has at least 16 rows, or products would be no better than one row at a time.
     """
     budget = WORKSPACE_BYTES.get(images.device.type, WORKSPACE_BYTES["cpu"])
-    row_bytes = len(texts) * accumulation_dtype(images.dtype).itemsize * tiles
+    row_bytes = max(len(texts), 1) * accumulation_dtype(images.dtype).itemsize * tiles
     size = max(FEWEST_ROWS, budget // row_bytes)
     for start in range(0, len(images), size):
         yield slice(start, min(start + size, len(images)))

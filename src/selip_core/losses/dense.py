@@ -14,6 +14,14 @@ from selip_core.losses.target import Target, TwoWayTarget
 from selip_core.losses.weights import Weights
 
 
+def logsumexps(
+    images: Float[Tensor, "n d"], texts: Float[Tensor, "m d"], logit_scale: Float[Tensor, ""]
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " m"]]:
+    """Return the log-sum-exp of every row and of every column of the logits."""
+    logits = _logits(images, texts, logit_scale)
+    return logits.logsumexp(1), logits.logsumexp(0)
+
+
 def soft_cross_entropy(
     image_features: Float[Tensor, "n d"],
     text_features: Float[Tensor, "n d"],
@@ -59,9 +67,9 @@ def clamped_loss(
 
 def _logits(
     image_features: Float[Tensor, "n d"],
-    text_features: Float[Tensor, "n d"],
+    text_features: Float[Tensor, "m d"],
     logit_scale: Float[Tensor, ""],
-) -> Float[Tensor, "n n"]:
+) -> Float[Tensor, "n m"]:
     dtype = accumulation_dtype(image_features.dtype)
     scale = logit_scale.to(image_features.device, dtype)
     return scale * (image_features.to(dtype) @ text_features.to(dtype).T)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -10,19 +10,20 @@ from torch import Tensor
 Gradients = tuple[Tensor | None, ...]
 
 
-def first_derivative_only(
-    backward: Callable[[Any, Tensor], Gradients],
-) -> Callable[[Any, Tensor], Gradients]:
+def first_derivative_only(backward: Callable[..., Gradients]) -> Callable[..., Gradients]:
     """Return the backward with an error in place of its own derivative.
 
     ``once_differentiable`` of torch would not do: it leaves the gradients without a graph where the
     incoming one has none, so that a gradient penalty would silently count as a constant.
+
+    Args:
+        backward: Takes a context with saved tensors and the incoming gradients.
     """
 
     @functools.wraps(backward)
-    def refusing(ctx: Any, gradient: Tensor) -> Gradients:
+    def refusing(ctx: Any, *incoming: Tensor) -> Gradients:
         with torch.no_grad():
-            gradients = backward(ctx, gradient)
+            gradients = backward(ctx, *incoming)
         if not torch.is_grad_enabled():
             return gradients
         inputs = [saved for saved in ctx.saved_tensors if saved is not None]
@@ -34,13 +35,14 @@ def first_derivative_only(
     return refusing
 
 
+def refuse(ctx: Any, *gradients: Tensor) -> NoReturn:
+    """Raise a RuntimeError: the backward of what is a derivative already."""
+    raise RuntimeError("no second derivative in this back end; use backend='dense' for one")
+
+
 class _Refused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, *inputs: Tensor) -> Tensor:
         return gradient.clone()
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        raise RuntimeError(
-            "the loss has no second derivative in this back end; use backend='dense' for one"
-        )
+    backward = staticmethod(refuse)
