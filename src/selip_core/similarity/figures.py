@@ -113,7 +113,7 @@ def plot_false_negatives(
     axes.plot(sizes, shares, "o-", color=_BLUE)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set(title="False negatives of plain CLIP", ylim=(0, 1.02))
-    axes.set_ylabel(f"rows with another of similarity ≥ {threshold:g}")
+    axes.set_ylabel(f"rows with another at ≥ {threshold:g}")
     return axes.figure, axes
 
 
