@@ -1,0 +1,89 @@
+"""The two sweeps as Triton kernels, and what they need; Triton is imported by the first sweep."""
+
+import os
+from importlib.util import find_spec
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# Looked up once: a compiler that traces the choice of a back end meets a constant.
+INSTALLED = find_spec("triton") is not None
+LOWEST_CAPABILITY = (8, 0)
+
+
+def triton_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return why features of this kind cannot take the Triton back end; None if they can.
+
+    On a CPU the kernels run in Triton's interpreter only, to be tested: it must be asked for by
+    ``TRITON_INTERPRET=1`` in the environment before Triton is imported.
+
+    Example:
+        >>> triton_obstacle(torch.device("cuda"), torch.float64)
+        'its sums are float32 and the features are float64'
+    """
+    if dtype == torch.float64:
+        return "its sums are float32 and the features are float64"
+    if not INSTALLED:
+        return "the package triton is not installed; it comes with torch for CUDA and ROCm"
+    if device.type == "cuda":
+        return None if torch.version.hip else _capability_obstacle(device)
+    if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
+        return None
+    return f"it needs a CUDA or ROCm device and the features are on {device}"
+
+
+def triton_is_usable(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether the Triton kernels are compiled for features of this kind.
+
+    Example:
+        >>> triton_is_usable(torch.device("cpu"), torch.float32)
+        False
+    """
+    return device.type == "cuda" and triton_obstacle(device, dtype) is None
+
+
+def logsumexps(
+    images: Float[Tensor, "n d"], texts: Float[Tensor, "m d"], logit_scale: Float[Tensor, ""]
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " m"]]:
+    """Return the log-sum-exps of every row and column; ``triton_forward`` says how."""
+    from selip_core.losses import triton_forward
+
+    with torch.cuda.device_of(images):  # type: ignore[no-untyped-call]
+        return triton_forward.logsumexps(images.contiguous(), texts.contiguous(), logit_scale)
+
+
+def gradient_products(
+    images: Float[Tensor, "n d"],
+    texts: Float[Tensor, "m d"],
+    logit_scale: Float[Tensor, ""],
+    rows: Float[Tensor, " n"],
+    columns: Float[Tensor, " m"],
+    row_weights: Float[Tensor, " n"],
+    column_weights: Float[Tensor, " m"],
+    own_weight: float,
+    first_own: int,
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
+    """Return ``E @ texts`` and ``E.T @ images``; ``triton_backward`` says how."""
+    from selip_core.losses import triton_backward
+
+    with torch.cuda.device_of(images):  # type: ignore[no-untyped-call]
+        return triton_backward.gradient_products(
+            images.contiguous(),
+            texts.contiguous(),
+            logit_scale,
+            rows.contiguous(),
+            columns.contiguous(),
+            row_weights.contiguous(),
+            column_weights.contiguous(),
+            own_weight,
+            first_own,
+        )
+
+
+def _capability_obstacle(device: torch.device) -> str | None:
+    properties = torch.cuda.get_device_properties(device)
+    capability = properties.major, properties.minor
+    if capability >= LOWEST_CAPABILITY:
+        return None
+    return f"it needs compute capability 8.0 and the device has {capability[0]}.{capability[1]}"
