@@ -94,6 +94,10 @@ class Sum(FindingKernel):
 
     terms: tuple[FindingKernel, ...]
 
+    def __post_init__(self) -> None:
+        if not self.terms:
+            raise ValueError("a sum of kernels needs at least one term")
+
     @property
     def parts(self) -> tuple[FindingKernel, ...]:
         """The terms."""

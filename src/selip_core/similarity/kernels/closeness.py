@@ -75,4 +75,4 @@ def closeness(
         >>> kernel.compare(values, torch.tensor([0, 0, 0]), torch.tensor([1, 2, 3]))
         tensor([1.0000, 0.3679, 0.0000], dtype=torch.float64)
     """
-    return Closeness(field, scale, missing=missing)
+    return Closeness(field, scale if isinstance(scale, str) else float(scale), missing=missing)

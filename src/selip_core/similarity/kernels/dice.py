@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import final
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn.functional import embedding_bag
 from selip_core.similarity.kernels.field import Codes, FieldValues, Missing
 from selip_core.similarity.kernels.table import TableKernel
 from selip_core.similarity.operators import Index
-from selip_core.similarity.operators.sparse import entry_rows, row_entries
+from selip_core.similarity.operators.sparse import row_entries
 
 _SMALLEST_FIRST = (torch.uint8, torch.int16, torch.int32)
 _MOST_VALUES = 2**24
@@ -28,7 +29,7 @@ class Dice(TableKernel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if int(self.ngram) != self.ngram or self.ngram < 1:
+        if not isinstance(self.ngram, Integral) or self.ngram < 1:
             raise ValueError(f"ngram must be a whole number of at least 1, got {self.ngram!r}")
 
     def encode(self, values: Sequence[str]) -> dict[str, Tensor]:
@@ -123,7 +124,7 @@ def dice(field: str | tuple[str, ...], ngram: int = 1, *, missing: Missing = "eq
 def _sets(values: FieldValues, codes: Index) -> tuple[Index, Index]:
     """Return the n-grams of some values, and for each the place of its value among these."""
     offsets, entries = row_entries(values.tensors["offsets"], codes)
-    return entry_rows(offsets), values.tensors["grams"][entries].long()
+    return torch.repeat_interleave(offsets.diff()), values.tensors["grams"][entries].long()
 
 
 def _find(ascending: Index, wanted: Index) -> Index:

@@ -7,7 +7,13 @@ from typing import final
 import torch
 from torch import Tensor
 
-from selip_core.similarity.kernels.field import Codes, FieldKernel, FieldValues, Missing
+from selip_core.similarity.kernels.field import (
+    Codes,
+    FieldKernel,
+    FieldValues,
+    Missing,
+    equal_as,
+)
 
 
 @final
@@ -21,7 +27,15 @@ class Exact(FieldKernel):
 
     def known(self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype) -> Tensor:
         """Return whether codes are equal."""
-        return (a == b).to(dtype)
+        return equal_as(dtype, a, b)
+
+    def compare(
+        self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype = torch.float64
+    ) -> Tensor:
+        """Return the similarity by codes, with broadcasting; NaN where it is to be left out."""
+        if self.missing == "equal":  # -1 is a code like any other
+            return self.known(values, a, b, dtype)
+        return super().compare(values, a, b, dtype)
 
 
 def exact(field: str | tuple[str, ...], *, missing: Missing = "equal") -> Exact:

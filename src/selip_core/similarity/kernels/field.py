@@ -25,13 +25,6 @@ Missing = Literal["equal", "nothing", "neutral", "leave_out"]
   product goes by its other factors.
 """
 
-_WORTH: dict[Missing, float] = {
-    "equal": 0.0,  # and 1 where both are missing
-    "nothing": 0.0,
-    "neutral": 1.0,
-    "leave_out": torch.nan,
-}
-
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -109,10 +102,14 @@ class FieldKernel(FindingKernel):
         if values.strings:
             similarity = self.known(values, a.clamp(min=0), b.clamp(min=0), dtype)
         else:
-            similarity = (a == b).to(dtype)
-        similarity.masked_fill_((a < 0) | (b < 0), _WORTH[self.missing])
+            similarity = equal_as(dtype, a, b)
+        if self.missing in ("neutral", "leave_out"):
+            worth = 1.0 if self.missing == "neutral" else torch.nan
+            return similarity.masked_fill_((a < 0) | (b < 0), worth)
+        # Products with vectors cost less than masks of pairs.
+        similarity.mul_(a >= 0).mul_(b >= 0)
         if self.missing == "equal":
-            similarity.masked_fill_((a < 0) & (b < 0), 1)
+            similarity.addcmul_((a < 0).to(dtype), (b < 0).to(dtype))
         return similarity
 
     @property
@@ -155,6 +152,16 @@ class FieldKernel(FindingKernel):
     def _written(self, value: Any) -> str:
         """Return how the value of an argument is written."""
         return repr(value)
+
+
+def equal_as(dtype: torch.dtype, a: Codes, b: Codes) -> Float[Tensor, "*pairs"]:
+    """Return 1 where numbers are equal, else 0; not by way of bool, which takes longer.
+
+    Example:
+        >>> equal_as(torch.float32, torch.tensor([1, 2]), torch.tensor([1, 3]))
+        tensor([1., 0.])
+    """
+    return torch.eq(a, b, out=torch.empty(0, dtype=dtype, device=a.device))
 
 
 def qualified_name(value: Any) -> str:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selip_core.similarity.kernels.field import Codes, FieldKernel, FieldValues
+from selip_core.similarity.kernels.field import Codes, FieldKernel, FieldValues, equal_as
 
 
 @dataclass(frozen=True)
@@ -42,4 +42,4 @@ class LineKernel(FieldKernel):
         lines, positions = values.tensors["lines"], values.tensors["positions"]
         # Subtracted in float64: 1200 mm and 1200.01 mm differ by what they differ.
         gaps = (positions[a] - positions[b]).abs_().to(dtype)
-        return self.of_gap(gaps).masked_fill_(lines[a] != lines[b], 0)
+        return self.of_gap(gaps).mul_(equal_as(dtype, lines[a], lines[b]))
