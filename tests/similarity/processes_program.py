@@ -50,7 +50,7 @@ def main(folder: Path, rank: int, world: int) -> None:
         init_method=(folder / "store").as_uri(),
         rank=rank,
         world_size=world,
-        timeout=timedelta(seconds=30),
+        timeout=timedelta(seconds=60),
     )
     similarity = load_similarity(folder / "fitted")
     cases = json.loads((folder / "cases.json").read_text(encoding="utf-8"))

@@ -75,7 +75,7 @@ def ranks(corpus, fitted, tmp_path_factory):
         for rank in range(WORLD)
     ]
     try:
-        assert [process.wait(timeout=90) for process in processes] == [0] * WORLD
+        assert [process.wait(timeout=120) for process in processes] == [0] * WORLD
     finally:
         for process in processes:
             process.kill()
