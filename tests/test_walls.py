@@ -8,7 +8,7 @@ import pytest
 import selip_core
 
 ROOT = Path(selip_core.__file__).parent
-FOUNDATION = {"_optional", "_version", "errors", "files", "folders", "jsonl"}
+FOUNDATION = {"_assertions", "_optional", "_version", "errors", "files", "folders", "jsonl"}
 MAY_IMPORT = {
     "findings": set(),
     "similarity": {"findings"},

@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from selip_core._assertions import require
 from selip_core.losses.precision import LOW_PRECISION
 from selip_core.losses.target import SelectableTarget, Target, TiledTarget
 
@@ -194,13 +195,14 @@ def as_target(
     return Dense(target)
 
 
-def check_sums(positive: bool, axis: str) -> None:
-    """Raise a ValueError if a row or column of the target cannot be normalised."""
-    if not positive:
-        raise ValueError(
-            f"every {axis} of the target must have a finite sum above 0, got one that has not; "
-            "give each report a similarity to itself, or drop those that are similar to none"
-        )
+def check_sums(positive: Tensor, axis: str) -> None:
+    """Raise, as :func:`require` does, if a row or column of the target cannot be normalised."""
+    require(
+        positive,
+        f"every {axis} of the target must have a finite sum above 0",
+        lambda: "one that has not",
+        "give each report a similarity to itself, or drop those that are similar to none",
+    )
 
 
 def check_selectable(target: Target) -> SelectableTarget:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from selip_core._assertions import require
 from selip_core.similarity.operators.base import Index, SimilarityOperator, computing_dtype
 
 
@@ -33,12 +34,8 @@ class Dense(SimilarityOperator):
         if self.values.ndim != 2:
             raise ValueError(f"a similarity must be a matrix, got shape {tuple(self.values.shape)}")
         values = self.values.to(computing_dtype(self.values, "a similarity"))
-        if values.numel() and not _in_range(values):
-            raise ValueError(
-                "similarities must be finite and not negative, got "
-                f"{int((values < 0).sum())} negative and {int((~values.isfinite()).sum())} "
-                "not finite; clip or shift them first, as with (1 + cosine) / 2"
-            )
+        if values.numel():
+            _require_in_range(values)
         object.__setattr__(self, "values", values)
 
     @property
@@ -77,6 +74,11 @@ class Dense(SimilarityOperator):
         return type(self)(self.values.to(device, dtype))
 
 
-def _in_range(values: Tensor) -> bool:
+def _require_in_range(values: Tensor) -> None:
     smallest, largest = values.aminmax()
-    return bool((smallest >= 0) & (largest < torch.inf))
+    require(
+        (smallest >= 0) & (largest < torch.inf),
+        "similarities must be finite and not negative",
+        lambda: f"{(values < 0).sum()} negative and {(~values.isfinite()).sum()} not finite",
+        "clip or shift them first, as with (1 + cosine) / 2",
+    )

@@ -87,9 +87,12 @@ class Factored(SimilarityOperator):
 
     def _tile(self, rows: slice, columns: slice) -> Float[Tensor, "tile_rows tile_columns"]:
         height, width = (torch.arange(size, device=self.device) for size in self.shape)
-        block = self._select(height[rows], width[columns])
-        half = block.row_weights._matmul(block.kernel.dense())
-        return block.column_weights._matmul(half.T.contiguous()).T
+        return self._select(height[rows], width[columns]).dense()
+
+    def dense(self) -> Float[Tensor, "rows columns"]:
+        """Return the whole table: for people and tests, never for training."""
+        half = self.row_weights.matmul(self.kernel.dense())
+        return self.column_weights.matmul(half.T.contiguous()).T
 
     def _to(self, device: torch.device, dtype: torch.dtype) -> Self:
         row_weights = self.row_weights.to(device, dtype)

@@ -1,7 +1,6 @@
 """A similarity of which most values are 0."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Self, final
 
 import torch
@@ -40,6 +39,7 @@ class Sparse(SimilarityOperator):
     columns: Int[Tensor, " entries"]
     values: Float[Tensor, " entries"]
     width: int
+    _transposed: "Sparse | None" = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         offsets, columns, values = self.offsets, self.columns, self.values
@@ -88,12 +88,17 @@ class Sparse(SimilarityOperator):
         """Bytes of the entries; the transpose, made at the first ``rmatmul``, takes as many."""
         return self.offsets.nbytes + self.columns.nbytes + self.values.nbytes
 
-    @cached_property
+    @property
     def transposed(self) -> "Sparse":
         """The entries column after column."""
+        # Kept by hand: torch.compile cannot take the lock of functools.cached_property.
+        if self._transposed is not None:
+            return self._transposed
         order = self.columns.argsort(stable=True)
         offsets = row_offsets(self.columns[order], self.width)
-        return Sparse(offsets, self._rows()[order], self.values[order], self.shape[0])
+        transposed = Sparse(offsets, self._rows()[order], self.values[order], self.shape[0])
+        object.__setattr__(self, "_transposed", transposed)
+        return transposed
 
     def restricted(self, rows: Index) -> "tuple[Sparse, Index]":
         """Return these rows over the columns that they use, and which columns those are."""
@@ -106,7 +111,7 @@ class Sparse(SimilarityOperator):
         return Sparse(self.offsets, self.columns, self.values * factors[self._rows()], self.width)
 
     def _rows(self) -> Index:
-        return entry_rows(self.offsets)
+        return entry_rows(self.offsets, self.columns.shape[0])
 
     def _matmul(self, x: Tensor) -> Tensor:
         # A bag of rows with weights is a row of a sparse product, and the fastest that torch has.
@@ -128,7 +133,7 @@ class Sparse(SimilarityOperator):
         found, values = self.columns[entries], self.values[entries]
         first = torch.searchsorted(chosen, found)
         repeats = torch.searchsorted(chosen, found, right=True) - first
-        places = torch.repeat_interleave(entry_rows(offsets), repeats)
+        places = torch.repeat_interleave(entry_rows(offsets, entries.shape[0]), repeats)
         shifts = torch.repeat_interleave(first - (repeats.cumsum(0) - repeats), repeats)
         positions = order[torch.arange(shifts.shape[0], device=self.device) + shifts]
         values = torch.repeat_interleave(values, repeats)
@@ -140,7 +145,7 @@ class Sparse(SimilarityOperator):
         offsets, entries = row_entries(self.offsets, height)
         found = self.columns[entries]
         inside = (found >= start) & (found < stop)
-        places = entry_rows(offsets)[inside], found[inside] - start
+        places = entry_rows(offsets, entries.shape[0])[inside], found[inside] - start
         table = self.values.new_zeros(height.shape[0], max(stop - start, 0))
         return table.index_put_(places, self.values[entries][inside], accumulate=True)
 
@@ -149,9 +154,9 @@ class Sparse(SimilarityOperator):
         return type(self)(offsets, columns, self.values.to(device, dtype), self.width)
 
 
-def entry_rows(offsets: Int[Tensor, " rows_and_one"]) -> Index:
-    """Return the row of each entry."""
-    return torch.repeat_interleave(offsets.diff())
+def entry_rows(offsets: Int[Tensor, " rows_and_one"], entries: int | None = None) -> Index:
+    """Return the row of each entry; where their number is given, no device is asked for it."""
+    return torch.repeat_interleave(offsets.diff(), output_size=entries)
 
 
 def row_entries(
