@@ -107,7 +107,7 @@ class FieldKernel(FindingKernel):
             worth = 1.0 if self.missing == "neutral" else torch.nan
             return similarity.masked_fill_((a < 0) | (b < 0), worth)
         # Products with vectors cost less than masks of pairs.
-        similarity.mul_(a >= 0).mul_(b >= 0)
+        similarity.mul_((a >= 0).to(dtype)).mul_((b >= 0).to(dtype))
         if self.missing == "equal":
             similarity.addcmul_((a < 0).to(dtype), (b < 0).to(dtype))
         return similarity
