@@ -23,6 +23,12 @@ def test_extra_fields_of_any_json_type_can_be_compared(value, compared):
     assert Finding(extra=value).value("extra") == compared
 
 
+@pytest.mark.parametrize("name", ["value", "copy", "json", "model_dump", "__class__"])
+def test_a_field_may_bear_the_name_of_a_method(name):
+    assert Finding().value(name) is None
+    assert Finding(**{name: "3 mm"}).value(name) == "3 mm"
+
+
 def test_wrong_type_is_refused_without_showing_the_value():
     with pytest.raises(ValidationError, match="valid string") as caught:
         Finding(site=12345)

@@ -1,3 +1,7 @@
+import importlib.util
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -136,3 +140,14 @@ def reports_fixture():
 @pytest.fixture
 def fitted(reports):
     return SyntaxSimilarity(0.5 * exact("site") + 0.5 * exact("signal")).fit(reports)
+
+
+@pytest.fixture(scope="session")
+def double_loop():
+    """The paper's similarity as plain loops; the benchmark measures the same file."""
+    path = Path(__file__).with_name("double_loop.py")
+    spec = importlib.util.spec_from_file_location("double_loop", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

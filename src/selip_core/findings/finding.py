@@ -61,9 +61,14 @@ class Finding(BaseModel):
         Strings are normalised by :func:`normalize_text`; any other JSON value becomes its JSON
         text, so that ``3`` and ``"3"`` agree.
         """
-        value = getattr(self, field, None)
+        # Not getattr: a field may bear the name of a method, such as "value" or "copy".
+        value = self.__dict__.get(field)
+        if value is None and self.model_extra:
+            value = self.model_extra.get(field)
         if value is None:
             return None
+        if isinstance(value, bool):
+            return "true" if value else "false"
         if not isinstance(value, str):
             value = json.dumps(value, ensure_ascii=False, sort_keys=True)
         return normalize_text(value)

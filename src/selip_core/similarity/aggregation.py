@@ -14,6 +14,7 @@ from selip_core.similarity.operators.sparse import entry_rows
 
 _BLOCK_VALUES = 2**20
 _BLOCK_PAIRS = 2**20
+_LONG_SET = 64
 
 
 class Aggregation(abc.ABC):
@@ -27,11 +28,16 @@ class Aggregation(abc.ABC):
         """Return the similarities of contents; an empty content is similar to none (0)."""
         right, used = corpus.weights(columns, dtype)
         table = torch.empty(rows.shape[0], columns.shape[0], dtype=dtype)
-        for block in _row_blocks(corpus.sizes[rows], used.shape[0]):
+        room = max(1, _BLOCK_VALUES // max(used.shape[0], 1))
+        for block in _row_blocks(corpus.sizes[rows], room):
             left, used_of_block = corpus.weights(rows[block], dtype)
             # The kernel is symmetric, and the product with columns needs it column after column.
-            of_columns = self.of_columns(corpus.block(used, used_of_block, dtype), right)
-            table[block] = left.matmul(of_columns.T.contiguous())
+            # There are several parts only where one report has more findings than there is room.
+            of_columns = [
+                self.of_columns(corpus.block(used, part, dtype), right).T
+                for part in used_of_block.split(room)
+            ]
+            table[block] = left.matmul(torch.cat(of_columns))
         return table
 
     @abc.abstractmethod
@@ -91,9 +97,8 @@ class Best(Aggregation):
         return sums.index_add(0, entry_rows(corpus.offsets), best) / corpus.sizes.clamp(min=1)
 
 
-def _row_blocks(sizes: Index, width: int) -> Iterator[slice]:
-    """Yield consecutive rows that together have few enough findings for the cache."""
-    room = max(1, _BLOCK_VALUES // max(width, 1))
+def _row_blocks(sizes: Index, room: int) -> Iterator[slice]:
+    """Yield consecutive rows that together have no more findings than there is room, or one row."""
     ends = sizes.cumsum(0).tolist()
     start = taken = 0
     for row, end in enumerate(ends):
@@ -114,9 +119,15 @@ def _largest_of_rows(
     largest = values.new_zeros(sizes.shape[0], values.shape[1])
     # Set by set in order of size: the k-th findings of all sets that have so many, at once.
     counts = torch.bincount(sizes).flip(0).cumsum(0).flip(0)[1:].tolist()
-    for place, count in enumerate(counts):
+    for place, count in enumerate(counts[:_LONG_SET]):
         rows = values[sets.columns[begins[:count] + place]]
         torch.maximum(largest[:count], rows, out=largest[:count])
+    # Few sets are longer, and those take a step each.
+    long = int((sizes > _LONG_SET).sum())
+    for place, (begin, size) in enumerate(
+        zip(begins[:long].tolist(), sizes[:long].tolist(), strict=True)
+    ):
+        largest[place] = values[sets.columns[begin : begin + size]].amax(0)
     result = torch.empty_like(largest)
     result[order] = largest
     return result

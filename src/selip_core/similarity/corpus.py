@@ -185,5 +185,7 @@ class CorpusBuilder:
 
 def _words(finding: "Finding", fields: Fields) -> str | None:
     """Return the value of a field, or the words of several, or None if all are missing."""
+    if len(fields) == 1:
+        return finding.value(fields[0])
     words = [value for value in map(finding.value, fields) if value is not None]
     return " ".join(words) if words else None
