@@ -35,7 +35,7 @@ class Aggregation(abc.ABC):
             # There are several parts only where one report has more findings than there is room.
             of_columns = [
                 self.of_columns(corpus.block(used, part, dtype), right).T
-                for part in used_of_block.split(room)
+                for part in torch.split(used_of_block, room)
             ]
             table[block] = left.matmul(torch.cat(of_columns))
         return table
