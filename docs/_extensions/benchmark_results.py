@@ -8,6 +8,7 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from loss_results import communication_rows
 from sphinx.application import Sphinx
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -70,6 +71,7 @@ def single_seed_rows(result: dict[str, Any]) -> Rows:
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Rows]]] = {
     "demo": ("demo", demo_rows),
     "import-time": ("import_time", import_rows),
+    "loss-communication": ("loss_communication", communication_rows),
     "seeds": ("demo_seeds", seed_rows),
     "single-seeds": ("demo_seeds", single_seed_rows),
 }
