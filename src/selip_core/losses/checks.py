@@ -106,7 +106,7 @@ def scalar(name: str, number: Tensor | float, like: Tensor) -> Tensor:
 def check_weights(align_weight: float, similarity_weight: float) -> None:
     """Raise a ValueError unless both are finite and at least 0, and one is above 0."""
     weights = (align_weight, similarity_weight)
-    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or sum(weights) == 0:
+    if not all(0 <= weight < math.inf for weight in weights) or sum(weights) == 0:
         raise ValueError(
             "align_weight and similarity_weight must be finite and at least 0, one of them above "
             f"0, got {align_weight} and {similarity_weight}"
