@@ -6,7 +6,7 @@ bfloat16 is no measure.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -27,7 +27,14 @@ pytestmark = [
 
 if RUNS:
     pytest.importorskip("triton", reason="needs the package triton")
-    from selip_core.losses import chunked, triton_sweeps, triton_tiles
+    from selip_core.losses import (
+        bidirectional_logsumexp,
+        chunked,
+        one_node,
+        similarity_clip_loss,
+        triton_sweeps,
+        triton_tiles,
+    )
 
 # Both dimensions odd, powers of two, under and over a tile, in few enough combinations.
 SHAPES = [(1, 1, 1), (1, 130, 7), (7, 7, 130), (7, 64, 64), (64, 64, 7), (64, 7, 1), (130, 130, 64)]
@@ -237,3 +244,88 @@ def test_tf32_only_where_torch_may_round_to_it() -> None:
     assert triton_tiles.input_precision() == "ieee"
     torch.set_float32_matmul_precision("high")
     assert triton_tiles.input_precision() == ("ieee" if torch.version.hip else "tf32")
+
+
+@pytest.fixture
+def tiles_in_low_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features as a GPU takes them; on a CPU the loss would compute in float32."""
+    monkeypatch.setattr(one_node, "working", lambda features: features)
+
+
+@pytest.mark.parametrize("rows", [1, 33, 64])
+@pytest.mark.parametrize("targeted", [True, False])
+def test_loss_and_gradients(
+    rows: int,
+    targeted: bool,
+    batch: Callable[..., Any],
+    similarities: Callable[..., Tensor],
+    results: Callable[..., Any],
+) -> None:
+    leaves, target = batch(rows), similarities(rows) if targeted else None
+    expected = results(similarity_clip_loss, leaves, target=target, backend="dense")
+    leaves = [leaf.to(DEVICE, torch.float32) for leaf in leaves]
+    target = None if target is None else target.to(DEVICE)
+    actual = results(similarity_clip_loss, leaves, target=target, backend="triton")
+    assert_near(tuple(actual), tuple(expected), 2e-6)
+
+
+def test_logsumexps_as_a_primitive() -> None:
+    def of(images: Tensor, texts: Tensor, backend: str) -> tuple[Tensor, ...]:
+        leaves = images.requires_grad_(), texts.requires_grad_()
+        rows, columns = bidirectional_logsumexp(*leaves, 14.0, backend=backend)
+        objective = rows.square().sum() - columns.sum()
+        gradients = torch.autograd.grad(objective, leaves)
+        return tuple(x.detach() for x in (rows, columns, *gradients))
+
+    images, texts = drawn(7, 40, 9)
+    expected = of(images.cpu().double(), texts.cpu().double(), "dense")
+    assert_near(of(images, texts, "triton"), expected, 4e-6)
+
+
+def converged(rows: int, width: int, target: Tensor) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    leaves = [torch.randn(rows, width, generator=generator).requires_grad_() for _ in range(2)]
+    optimizer = torch.optim.Adam(leaves, lr=0.03)
+    for _ in range(200):
+        optimizer.zero_grad()
+        similarity_clip_loss(
+            *(normalize(leaf, dim=1) for leaf in leaves), 14.0, target=target
+        ).backward()
+        optimizer.step()
+    return [normalize(leaf.detach(), dim=1) for leaf in leaves]
+
+
+def textbook(images: Tensor, texts: Tensor, scale: Tensor, target: Tensor) -> Tensor:
+    """The dense loss as written by hand: products in low precision, the rest in float32."""
+    logits = scale * (images @ texts.T).float()
+    wanted = (target / target.sum(1, keepdim=True) + target / target.sum(0)) / 2
+    repulsion = logits.logsumexp(1).mean() + logits.logsumexp(0).mean()
+    return repulsion - ((wanted + torch.eye(len(target), device=DEVICE)) * logits).sum() / len(
+        target
+    )
+
+
+@pytest.mark.usefixtures("tiles_in_low_precision")
+@pytest.mark.parametrize("dtype", LOW)
+def test_converged_features_in_low_precision(
+    dtype: torch.dtype, results: Callable[..., Any]
+) -> None:
+    labels = torch.arange(96) // 2
+    target = (labels[:, None] == labels).float()
+    given = [x.to(DEVICE, dtype) for x in converged(96, 32, target)]
+    given.append(torch.tensor(14.0, device=DEVICE))
+    wide = [x.cpu().double() for x in given]
+    reference = results(similarity_clip_loss, wide, target=target, backend="dense")
+
+    def errors(loss_fn: Callable[..., Tensor], **options: Any) -> list[float]:
+        actual = results(loss_fn, given, target=target.to(DEVICE), **options)
+        return [
+            float((value.cpu().double() - exact).norm() / exact.norm())
+            for value, exact in zip(actual, reference, strict=True)
+        ]
+
+    # Of a single number the error may be small by chance: that of rounding it is no fault.
+    floors = [torch.finfo(dtype).eps, 0, 0, torch.finfo(dtype).eps]
+    triton, dense = errors(similarity_clip_loss, backend="triton"), errors(textbook)
+    for error, bound, floor in zip(triton, dense, floors, strict=True):
+        assert error <= 4 * bound + floor

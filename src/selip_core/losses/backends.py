@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from selip_core.losses import chunked, clamped, dense, one_node
+from selip_core.losses import chunked, clamped, dense, one_node, triton_sweeps
 from selip_core.losses.library import RegisteredSweeps
 
 
@@ -19,19 +19,21 @@ class Backend:
     Attributes:
         logsumexps: Of rows and columns; see ``selip_core.losses.one_node.Sweeps``.
         soft_cross_entropy: The loss; see ``selip_core.losses.one_node.soft_cross_entropy``.
-        clamped_loss: The paper's total; see ``selip_core.losses.clamped.clamped_loss``.
+        clamped_loss: The paper's total; see ``selip_core.losses.clamped.clamped_loss``. None if it
+            cannot be had.
         across_processes: Whether the batch may be spread over several processes.
         tiles: Whether ``clamped_loss`` reads the target in tiles.
     """
 
     logsumexps: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
     soft_cross_entropy: Callable[..., Tensor]
-    clamped_loss: Callable[..., Tensor]
+    clamped_loss: Callable[..., Tensor] | None
     across_processes: bool
     tiles: bool
 
 
 CHUNKED = RegisteredSweeps("chunked", chunked)
+TRITON = RegisteredSweeps("triton", triton_sweeps)
 
 BACKENDS = {
     "chunked": Backend(
@@ -48,25 +50,42 @@ BACKENDS = {
         across_processes=False,
         tiles=False,
     ),
+    "triton": Backend(
+        TRITON.logsumexps,
+        partial(one_node.soft_cross_entropy, sweeps=TRITON),
+        None,
+        across_processes=True,
+        tiles=False,
+    ),
 }
 
 # Below this many rows a table of logits (1 MiB in float32) is cheaper than recomputing it.
 DENSE_ROWS = 512
 
 
-def select_backend(name: str, rows: int, *, across_processes: bool) -> Backend:
-    """Return the named back end; ``"auto"`` is ``dense`` up to 512 rows and ``chunked`` above.
+def select_backend(
+    name: str,
+    rows: int,
+    features: Tensor | None = None,
+    *,
+    across_processes: bool,
+    clamped: bool = False,
+) -> Backend:
+    """Return the named back end.
 
     Args:
-        name: ``"auto"`` may choose; any other is obeyed or refused.
+        name: ``"auto"`` is ``dense`` up to 512 rows, above ``triton`` where it is usable and else
+            ``chunked``. Any other name is obeyed or refused.
         rows: Size of the batch.
-        across_processes: Whether the batch is spread over several processes: ``chunked`` alone.
+        features: What will be computed on; None where only the name is looked at.
+        across_processes: Whether the batch is spread over several processes.
+        clamped: Whether the paper's total is wanted.
 
     Raises:
-        ValueError: If there is no such back end, or it does not work across processes.
+        ValueError: If there is no such back end, or it cannot do what is asked.
     """
     if name == "auto":
-        name = "dense" if rows <= DENSE_ROWS and not across_processes else "chunked"
+        name = _automatic(rows, features, across_processes, clamped)
     if name not in BACKENDS:
         raise ValueError(f"backend must be one of {['auto', *sorted(BACKENDS)]}, got {name!r}")
     backend = BACKENDS[name]
@@ -75,4 +94,19 @@ def select_backend(name: str, rows: int, *, across_processes: bool) -> Backend:
             f"the {name} back end needs the whole batch in one process, got a group; "
             "use backend='chunked' or 'auto'"
         )
+    if clamped and backend.clamped_loss is None:
+        raise ValueError(
+            f"the {name} back end does not clamp, got clamp_eps; use backend='chunked' or 'auto'"
+        )
+    if name == "triton" and features is not None:
+        triton_sweeps.check_usable(features.device, features.dtype)
     return backend
+
+
+def _automatic(rows: int, features: Tensor | None, across_processes: bool, clamped: bool) -> str:
+    if rows <= DENSE_ROWS and not across_processes:
+        return "dense"
+    if clamped or features is None:
+        return "chunked"
+    usable = triton_sweeps.triton_is_usable(features.device, features.dtype)
+    return "triton" if usable else "chunked"

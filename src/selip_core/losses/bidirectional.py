@@ -37,8 +37,8 @@ def bidirectional_logsumexp(
         logit_scale: The multiplier of the products itself, not its logarithm.
         logit_bias: Added to every logit.
         backend: ``"dense"`` keeps the table of logits and can be differentiated twice;
-            ``"chunked"`` computes it in tiles, and again for the gradient. ``"auto"`` chooses as
-            :func:`~selip_core.losses.similarity_clip_loss` does.
+            ``"chunked"`` and ``"triton"`` compute it in tiles, and again for the gradient.
+            ``"auto"`` chooses as :func:`~selip_core.losses.similarity_clip_loss` does.
 
     Returns:
         Rows and columns, float32 whatever the features are (float64 for float64); differentiable
@@ -60,7 +60,7 @@ def bidirectional_logsumexp(
     checks.check_two_sets(image_features, text_features)
     scale = checks.scalar("logit_scale", logit_scale, image_features)
     rows = max(len(image_features), len(text_features))
-    chosen = select_backend(backend, rows, across_processes=False)
+    chosen = select_backend(backend, rows, image_features, across_processes=False)
     dtype = accumulation_dtype(image_features.dtype)
     with full_precision(image_features):
         by_row, by_column = chosen.logsumexps(

@@ -116,9 +116,9 @@ def similarity_clip_loss(
         M = \frac{a}{N}\,1 + \frac{b}{2N}\left(\mathrm{diag}(1/r)\,S + S\,\mathrm{diag}(1/c)\right)
 
     Cross-entropy and the paper's KL divergence differ by the target's entropy, which has no
-    gradient. The target is normalised and detached here. Above 512 rows, or with
-    ``backend="chunked"``, it enters through its products only and no table of all pairs is kept.
-    Sums are float32 whatever the features are (float64 for float64).
+    gradient. The target is normalised and detached here. It enters through its products only and
+    no table of all pairs is kept, except by ``backend="dense"``, up to 512 rows the default. Sums
+    are float32 whatever the features are (float64 for float64).
 
     Label smoothing by :math:`s` turns every distribution :math:`P` that is trained on, of the own
     pair and of the similarity, into :math:`(1 - s) P + s/N`, as torch's ``cross_entropy`` does.
@@ -145,7 +145,9 @@ def similarity_clip_loss(
             sums are at least ``clamp_eps``. The authors train with 1e-3. Not with a group; without
             a target there is nothing to clamp.
         backend: ``"dense"`` keeps the table of logits, ``"chunked"`` recomputes it in blocks of
-            rows with ``O(n d + block n)`` memory. ``"auto"``: dense up to 512 rows.
+            rows with ``O(n d + block n)`` memory, ``"triton"`` in kernels for CUDA and ROCm, with
+            float32 sums and without ``clamp_eps``. ``"auto"``: dense up to 512 rows, above triton
+            where it is usable and else chunked.
         group: The processes that share the batch, each with its own rows, any number of them. None
             never communicates.
         average: With a group, multiply this rank's share by the number of ranks, so that averaged
@@ -182,10 +184,11 @@ def similarity_clip_loss(
         checks.check_clamp(clamp_eps, group)
         checks.check_label_smoothing(label_smoothing, clamp_eps)
         checks.check_statistics(return_stats, clamp_eps)
-        select_backend(backend, 1, across_processes=group is not None)
         batch = Batch.checked(
             image_features, text_features, logit_scale, logit_bias, target, mask, group
         )
+        across, clamped = group is not None, clamp_eps is not None
+        select_backend(backend, 1, image_features, across_processes=across, clamped=clamped)
         if check_finite:
             batch.check_finite()
     agreed = batch.agreed(group, (align_weight, similarity_weight, label_smoothing, return_stats))
@@ -216,7 +219,8 @@ class SimilarityCLIPLoss(nn.Module):
         similarity_weight: Weight of the target, at least 0.
         label_smoothing: Share of every distribution that is spread evenly, in [0, 1).
         clamp_eps: None, or the paper's clamp in (0, 1).
-        backend: ``"auto"``, or the name of a back end: ``"chunked"``, ``"dense"``.
+        backend: ``"auto"``, or the name of a back end: ``"chunked"``, ``"dense"``,
+            ``"triton"``.
         average: With a group, whether averaged gradients are those of one process.
         check_finite: Raise if features, scale or bias hold NaN or infinity.
 
@@ -246,7 +250,7 @@ class SimilarityCLIPLoss(nn.Module):
         checks.check_weights(align_weight, similarity_weight)
         checks.check_clamp(clamp_eps, None)
         checks.check_label_smoothing(label_smoothing, clamp_eps)
-        select_backend(backend, 1, across_processes=False)
+        select_backend(backend, 1, across_processes=False, clamped=clamp_eps is not None)
         self.align_weight = align_weight
         self.similarity_weight = similarity_weight
         self.label_smoothing = label_smoothing
@@ -315,7 +319,8 @@ def _soft_cross_entropy(
     agreed: Agreed, target: TwoWayTarget | None, weights: Weights, backend: str
 ) -> Tensor:
     batch, ranks = agreed.batch, agreed.ranks
-    chosen = select_backend(backend, ranks.total, across_processes=ranks.group is not None)
+    across = ranks.group is not None
+    chosen = select_backend(backend, ranks.total, batch.image_features, across_processes=across)
     loss = chosen.soft_cross_entropy(
         batch.image_features, batch.text_features, batch.logit_scale, target, weights, ranks
     )
@@ -331,7 +336,9 @@ def _clamped(
 ) -> Tensor:
     batch, target = agreed.batch, agreed.batch.target
     assert target is not None
-    chosen = select_backend(backend, agreed.ranks.total, across_processes=False)
+    rows, features = agreed.ranks.total, batch.image_features
+    chosen = select_backend(backend, rows, features, across_processes=False, clamped=True)
+    assert chosen.clamped_loss is not None
     loss = chosen.clamped_loss(
         batch.image_features,
         batch.text_features,

@@ -89,6 +89,7 @@ def gradient_products(
     """
     image_products = torch.empty_like(images, dtype=torch.float32)
     text_products = torch.zeros_like(texts, dtype=torch.float32)
+    images, texts = images.contiguous(), texts.contiguous()
     tiles = fixed_arguments(images, texts)
     block = tiles["BLOCK_ROWS"]
     for panel in row_panels(len(images), block, block * len(texts) * images.itemsize):
@@ -98,10 +99,10 @@ def gradient_products(
             images[panel],
             texts,
             logit_scale,
-            rows[panel],
-            columns,
-            row_weights[panel],
-            column_weights,
+            rows[panel].contiguous(),
+            columns.contiguous(),
+            row_weights[panel].contiguous(),
+            column_weights.contiguous(),
             gradient,
             count,
             len(texts),

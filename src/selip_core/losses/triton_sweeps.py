@@ -30,7 +30,10 @@ def triton_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
         return None if torch.version.hip else _capability_obstacle(device)
     if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
         return None
-    return f"it needs a CUDA or ROCm device and the features are on {device}"
+    return (
+        "it needs a CUDA or ROCm device, or for tests TRITON_INTERPRET=1 and a CPU, and the "
+        f"features are on {device}"
+    )
 
 
 def triton_is_usable(device: torch.device, dtype: torch.dtype) -> bool:
@@ -43,6 +46,13 @@ def triton_is_usable(device: torch.device, dtype: torch.dtype) -> bool:
     return device.type == "cuda" and triton_obstacle(device, dtype) is None
 
 
+def check_usable(device: torch.device, dtype: torch.dtype) -> None:
+    """Raise a ValueError that tells the obstacle, if there is one."""
+    obstacle = triton_obstacle(device, dtype)
+    if obstacle is not None:
+        raise ValueError(f"the triton back end cannot be used: {obstacle}; use backend='chunked'")
+
+
 def logsumexps(
     images: Float[Tensor, "n d"], texts: Float[Tensor, "m d"], logit_scale: Float[Tensor, ""]
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " m"]]:
@@ -50,7 +60,7 @@ def logsumexps(
     from selip_core.losses import triton_forward
 
     with torch.cuda.device_of(images):  # type: ignore[no-untyped-call]
-        return triton_forward.logsumexps(images.contiguous(), texts.contiguous(), logit_scale)
+        return triton_forward.logsumexps(images, texts, logit_scale)
 
 
 def gradient_products(
@@ -69,13 +79,13 @@ def gradient_products(
 
     with torch.cuda.device_of(images):  # type: ignore[no-untyped-call]
         return triton_backward.gradient_products(
-            images.contiguous(),
-            texts.contiguous(),
+            images,
+            texts,
             logit_scale,
-            rows.contiguous(),
-            columns.contiguous(),
-            row_weights.contiguous(),
-            column_weights.contiguous(),
+            rows,
+            columns,
+            row_weights,
+            column_weights,
             own_weight,
             first_own,
         )
