@@ -1,0 +1,54 @@
+"""A model sharded by FSDP over two processes has the gradients of the whole model in one."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+PROGRAM = Path(__file__).with_name("sharded_program.py")
+
+
+@pytest.fixture(scope="module")
+def program() -> Any:
+    spec = importlib.util.spec_from_file_location("sharded_program", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("sharded")
+    processes = [
+        subprocess.Popen([sys.executable, PROGRAM, folder, str(rank)]) for rank in range(2)
+    ]
+    try:
+        assert [process.wait(timeout=150) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.mark.parametrize("kind", ["loss", "primitive"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 5e-2)])
+def test_gradients(
+    ranks: list[dict[str, Any]], program: Any, kind: str, dtype: str, tolerance: float
+) -> None:
+    model, images, texts = program.made()
+    whole = [slice(0, program.ROWS)] if kind == "loss" else [slice(0, 2), slice(2, program.ROWS)]
+    losses = [program.loss_of(kind, model(images[rows], texts[rows]), rows, None) for rows in whole]
+    torch.stack(losses).mean().backward()
+    for name, parameter in model.named_parameters():
+        expected = parameter.grad.flatten()
+        for rank in ranks:
+            actual = torch.tensor(rank[f"{kind}, {dtype}"][name])
+            allowed = tolerance * max(expected.abs().max().item(), 1)
+            torch.testing.assert_close(actual, expected, atol=allowed, rtol=0)
