@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from selip_core.losses import (
     DirectionStatistics,
@@ -18,7 +20,7 @@ from selip_core.losses import (
     similarity_clip_loss,
 )
 from selip_core.losses.softmax_summary import SoftmaxSummary
-from selip_core.similarity.operators import Dense, LowRank
+from selip_core.similarity.operators import Dense, LowRank, base
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -148,9 +150,38 @@ def test_targets_that_can_less(
         assert way.kl is way.target_entropy is way.effective_positives is None
 
 
-def test_nothing_of_all_pairs_is_kept(batch: Callable[..., Any]) -> None:
-    summary = SoftmaxSummary.of(torch.zeros(4, 3), 0)
-    assert all(value.shape == (3,) for value in vars(summary).values())
+class LargestTensor(TorchDispatchMode):
+    """Remembers the elements of the largest tensor that any operation gives."""
+
+    elements = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        sizes = [leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        self.elements = max(self.elements, *sizes, 0)
+        return result
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_make_blocks_only(
+    smoothing: float, batch: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, width = 96, 8
+    monkeypatch.setattr(base, "_TILE_VALUES", rows * width)
+    factor = torch.rand(rows, 2, dtype=torch.float64)
+    target = LowRank(factor, factor)
+    with LargestTensor() as largest:
+        statistics = similarity_clip_loss(
+            *batch(rows, width),
+            target=target,
+            backend="chunked",
+            label_smoothing=smoothing,
+            return_stats=True,
+        ).statistics
+    assert statistics.image_to_text.kl is not None
+    assert rows * width <= largest.elements <= 2 * rows * width
 
 
 def test_summaries_of_parts_add_up() -> None:
