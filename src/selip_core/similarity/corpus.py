@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from selip_core.similarity.kernels import FieldKernel, FieldValues, FindingKernel
+from selip_core.similarity.kernels import FieldValues, FindingKernel, LeafKernel
 from selip_core.similarity.operators import Index
 from selip_core.similarity.operators.sparse import Sparse, entry_rows, row_entries
 
@@ -43,7 +43,7 @@ class Corpus:
     offsets: Int[Tensor, " contents_and_one"]
     findings: Int[Tensor, " occurrences"]
     codes: Mapping[Fields, Int[Tensor, " distinct"]]
-    values: Mapping[FieldKernel, FieldValues]
+    values: Mapping[LeafKernel, FieldValues]
 
     @property
     def sizes(self) -> Int[Tensor, " contents"]:
@@ -84,7 +84,7 @@ class Corpus:
     def pairs(self, a: Index, b: Index, dtype: torch.dtype) -> Float[Tensor, "*pairs"]:
         """Return the kernel of distinct findings, with broadcasting."""
 
-        def leaf_values(leaf: FieldKernel) -> Tensor:
+        def leaf_values(leaf: LeafKernel) -> Tensor:
             codes = self.codes[leaf.fields]
             return leaf.compare(self.values[leaf], codes[a], codes[b], dtype)
 

@@ -13,7 +13,7 @@ from selip_core.similarity.explanation import (
     SemanticExplanation,
     SyntaxExplanation,
 )
-from selip_core.similarity.kernels import FieldKernel
+from selip_core.similarity.kernels import LeafKernel
 from selip_core.similarity.mapped_cosine import MappedCosine
 from selip_core.similarity.operators import Index
 from selip_core.similarity.paths import Contents
@@ -148,7 +148,7 @@ def _finding_matches(
     )
 
 
-def _field_matches(corpus: Corpus, leaf: FieldKernel, a: Index, b: Index) -> list[FieldMatch]:
+def _field_matches(corpus: Corpus, leaf: LeafKernel, a: Index, b: Index) -> list[FieldMatch]:
     """Return what a field kernel makes of pairs of distinct findings."""
     values, codes = corpus.values[leaf], corpus.codes[leaf.fields]
     similarities = leaf.compare(values, codes[a], codes[b], torch.float64).expand(a.shape)

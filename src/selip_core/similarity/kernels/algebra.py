@@ -2,19 +2,18 @@
 
 import abc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, final
+from typing import TypeAlias, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from selip_core.similarity.kernels.field import FieldKernel
+from selip_core.similarity.kernels.values import Codes, FieldValues
 
-LeafValues: TypeAlias = "Callable[[FieldKernel], Float[Tensor, '*pairs']]"
-"""From a field kernel to its values for some pairs of findings; NaN where it is to be left out."""
+LeafValues: TypeAlias = "Callable[[LeafKernel], Float[Tensor, '*pairs']]"
+"""From a leaf to its values for some pairs of findings; NaN where it is to be left out."""
 
 
 class FindingKernel(abc.ABC):
@@ -52,8 +51,8 @@ class FindingKernel(abc.ABC):
         """
 
     @property
-    def leaves(self) -> "tuple[FieldKernel, ...]":
-        """The field kernels it is built from, without repeats."""
+    def leaves(self) -> "tuple[LeafKernel, ...]":
+        """The kernels of fields it is built from, without repeats."""
         return tuple(dict.fromkeys(leaf for part in self.parts for leaf in part.leaves))
 
     @property
@@ -81,6 +80,42 @@ class FindingKernel(abc.ABC):
 
     def __pow__(self, gamma: float) -> "FindingKernel":
         return Power(self, float(gamma))
+
+
+class LeafKernel(FindingKernel):
+    """A kernel that reads the values of findings, and is not made of other kernels.
+
+    Those of this package derive from :class:`~selip_core.similarity.kernels.FieldKernel`.
+    """
+
+    @property
+    @abc.abstractmethod
+    def fields(self) -> tuple[str, ...]:
+        """The field that it reads; several where their words are joined."""
+
+    @abc.abstractmethod
+    def read(self, values: Sequence[str]) -> FieldValues:
+        """Return distinct values, ready to be compared."""
+
+    @abc.abstractmethod
+    def compare(
+        self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype = torch.float64
+    ) -> Float[Tensor, "*pairs"]:
+        """Return the similarity by codes, with broadcasting; NaN where it is to be left out."""
+
+    @property
+    def parts(self) -> tuple[FindingKernel, ...]:
+        """None."""
+        return ()
+
+    @property
+    def leaves(self) -> "tuple[LeafKernel, ...]":
+        """Itself."""
+        return (self,)
+
+    def combine(self, values: LeafValues) -> Tensor:
+        """Return its own values."""
+        return values(self)
 
 
 @final

@@ -11,8 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from selip_core.similarity.kernels.field import Codes, FieldValues, Missing
+from selip_core.similarity.kernels.field import Missing
 from selip_core.similarity.kernels.table import TableKernel
+from selip_core.similarity.kernels.values import Codes, FieldValues
 from selip_core.similarity.operators import Index
 from selip_core.similarity.operators.sparse import row_entries
 

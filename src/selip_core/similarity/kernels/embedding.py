@@ -9,13 +9,8 @@ import torch
 from torch import Tensor
 
 from selip_core.similarity.embeddings import Encoder, embed
-from selip_core.similarity.kernels.field import (
-    Codes,
-    FieldKernel,
-    FieldValues,
-    Missing,
-    qualified_name,
-)
+from selip_core.similarity.kernels.field import FieldKernel, Missing, qualified_name
+from selip_core.similarity.kernels.values import Codes, FieldValues
 
 
 @final

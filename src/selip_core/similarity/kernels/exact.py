@@ -7,13 +7,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from selip_core.similarity.kernels.field import (
-    Codes,
-    FieldKernel,
-    FieldValues,
-    Missing,
-    equal_as,
-)
+from selip_core.similarity.kernels.field import FieldKernel, Missing, equal_as
+from selip_core.similarity.kernels.values import Codes, FieldValues
 
 
 @final

@@ -4,16 +4,14 @@ import abc
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal, TypeAlias, final, get_args
+from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from selip_core.similarity.kernels.algebra import FindingKernel, LeafValues
-
-Codes: TypeAlias = Int[Tensor, "*pairs"]
-"""Positions of values among the distinct values of a field; -1 where the field is missing."""
+from selip_core.similarity.kernels.algebra import LeafKernel
+from selip_core.similarity.kernels.values import Codes, FieldValues
 
 Missing = Literal["equal", "nothing", "neutral", "leave_out"]
 """What a pair with a missing value is worth:
@@ -26,27 +24,8 @@ Missing = Literal["equal", "nothing", "neutral", "leave_out"]
 """
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class FieldValues:
-    """The distinct values of a field, and what a kernel has made of them for comparing.
-
-    Attributes:
-        strings: Distinct, normalised, none missing.
-        tensors: By name, such as a table between the values; they are saved with the similarity.
-    """
-
-    strings: Sequence[str]
-    tensors: dict[str, Tensor] = dataclasses.field(default_factory=dict)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the tensors."""
-        return sum(tensor.nbytes for tensor in self.tensors.values())
-
-
 @dataclass(frozen=True)
-class FieldKernel(FindingKernel):
+class FieldKernel(LeafKernel):
     """A kernel of the values of a field; equal values agree (1).
 
     To add one, derive a frozen dataclass with ``prepare`` (once for all values) and ``known``
@@ -118,16 +97,6 @@ class FieldKernel(FindingKernel):
         return self.field if isinstance(self.field, tuple) else (self.field,)
 
     @property
-    def parts(self) -> tuple[FindingKernel, ...]:
-        """None: it reads a field."""
-        return ()
-
-    @property
-    def leaves(self) -> "tuple[FieldKernel, ...]":
-        """Itself."""
-        return (self,)
-
-    @property
     def largest(self) -> float:
         """1."""
         return 1.0
@@ -136,10 +105,6 @@ class FieldKernel(FindingKernel):
     def can_be_left_out(self) -> bool:
         """Whether a missing field is left out."""
         return self.missing == "leave_out"
-
-    def combine(self, values: LeafValues) -> Tensor:
-        """Return its own values."""
-        return values(self)
 
     def __str__(self) -> str:
         arguments = [repr(self.field)]
@@ -169,7 +134,7 @@ def qualified_name(value: Any) -> str:
 
     Example:
         >>> qualified_name(FieldValues(["pons"]))
-        'selip_core.similarity.kernels.field.FieldValues'
+        'selip_core.similarity.kernels.values.FieldValues'
     """
     named = value if hasattr(value, "__qualname__") else type(value)
     return f"{named.__module__}.{named.__qualname__}"

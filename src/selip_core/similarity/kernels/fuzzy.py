@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selip_core.similarity.kernels.field import Codes, FieldValues, Missing, qualified_name
+from selip_core.similarity.kernels.field import Missing, qualified_name
 from selip_core.similarity.kernels.table import TableKernel
+from selip_core.similarity.kernels.values import Codes, FieldValues
 from selip_core.similarity.operators import Index
 
 _ROUNDING = 1e-6

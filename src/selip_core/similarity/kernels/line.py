@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selip_core.similarity.kernels.field import Codes, FieldKernel, FieldValues, equal_as
+from selip_core.similarity.kernels.field import FieldKernel, equal_as
+from selip_core.similarity.kernels.values import Codes, FieldValues
 
 
 @dataclass(frozen=True)

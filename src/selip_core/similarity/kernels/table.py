@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from selip_core.similarity.kernels.field import Codes, FieldKernel, FieldValues
+from selip_core.similarity.kernels.field import FieldKernel
+from selip_core.similarity.kernels.values import Codes, FieldValues
 from selip_core.similarity.operators import Index
 
 LARGEST_TABLE = 20_000
