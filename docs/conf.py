@@ -23,6 +23,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "benchmark_plot",
     "benchmark_results",
     "command_help",
     "mathml",

@@ -9,6 +9,7 @@ from typing import Any
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from loss_results import communication_rows
+from similarity_results import bar_rows, batch_rows, fit_rows, product_rows
 from sphinx.application import Sphinx
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -74,6 +75,10 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Rows]]] = {
     "loss-communication": ("loss_communication", communication_rows),
     "seeds": ("demo_seeds", seed_rows),
     "single-seeds": ("demo_seeds", single_seed_rows),
+    "similarity-bars": ("similarity", bar_rows),
+    "similarity-batch": ("similarity", batch_rows),
+    "similarity-fit": ("similarity", fit_rows),
+    "similarity-product": ("similarity", product_rows),
 }
 
 

@@ -1,0 +1,91 @@
+"""The directive ``benchmark-plot``: figures drawn from the committed results of benchmarks."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from benchmark_results import RESULTS
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from python_figure import svg
+from similarity_results import GIB, part
+from sphinx.application import Sphinx
+
+
+def fit_figure(result: dict[str, Any]) -> Any:
+    """Draw seconds and memory of fits over the number of reports."""
+    figure, (time_axes, memory_axes) = new_figure(columns=2)
+    found = part(result, "fit")
+    for name, exponent in found["growth_exponent"].items():
+        rows = [row for row in found["rows"] if row["similarity"] == name]
+        reports = [row["reports"] for row in rows]
+        label = f"{name}, growing as N to the {exponent:.2f}"
+        time_axes.loglog(reports, [row["seconds"] for row in rows], "o-", label=label)
+        memory_axes.loglog(reports, [row["peak_bytes"] / GIB for row in rows], "o-", label=name)
+    time_axes.set(xlabel="reports", ylabel="seconds of the fit")
+    memory_axes.set(xlabel="reports", ylabel="largest memory, GiB")
+    time_axes.legend(frameon=False)
+    return figure
+
+
+def batch_figure(result: dict[str, Any]) -> Any:
+    """Draw how many times faster than the double loop batches are."""
+    rows = part(result, "batch")
+    corpora = list(dict.fromkeys(row["corpus"] for row in rows))
+    figure, every_axes = new_figure(columns=len(corpora))
+    for corpus, axes in zip(corpora, every_axes, strict=True):
+        chosen = [row for row in rows if row["corpus"] == corpus]
+        sizes = [row["reports"] for row in chosen]
+        for name in chosen[0]["seconds"]:
+            ratios = [row["seconds_of_loop"] / row["seconds"][name] for row in chosen]
+            axes.loglog(sizes, ratios, "o-", label=name)
+        axes.set(title=corpus, xlabel="reports", ylabel="times faster than the double loop")
+        if corpus == "long tail":
+            axes.loglog([64, 1024], [50, 300], "kx", label="bar")
+        axes.set_xticks([64, 256, 1024], ["64", "256", "1024"])
+        axes.minorticks_off()
+    every_axes[0].legend(frameon=False)
+    return figure
+
+
+def new_figure(columns: int) -> Any:
+    """Return an empty figure and its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5 * columns, 3.6), layout="constrained")
+    return figure, figure.subplots(1, columns)
+
+
+FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], Any], str]] = {
+    "similarity-fit": (
+        "similarity",
+        fit_figure,
+        "Seconds and largest memory of a fit over the number of reports, both axes logarithmic.",
+    ),
+    "similarity-batch": (
+        "similarity",
+        batch_figure,
+        "How many times faster than the double loop the operator of a batch and one product are, "
+        "over the number of reports, for each similarity and corpus.",
+    ),
+}
+
+
+class BenchmarkPlot(Directive):
+    """Show a figure."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the figure, drawn into the page."""
+        name, draw, alt = FIGURES[self.arguments[0]]
+        path = RESULTS / f"{name}.json"
+        self.state.document.settings.record_dependencies.add(str(path))
+        figure = draw(json.loads(path.read_text(encoding="utf-8")))
+        return [nodes.raw("", svg(figure, alt), format="html")]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the directive."""
+    app.add_directive("benchmark-plot", BenchmarkPlot)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
