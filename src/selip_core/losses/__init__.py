@@ -1,7 +1,8 @@
 """The contrastive loss with soft targets, and what a target has to be."""
 
 from selip_core.losses.bidirectional import bidirectional_logsumexp
-from selip_core.losses.similarity_clip import SimilarityCLIPLoss, similarity_clip_loss
+from selip_core.losses.similarity_clip import similarity_clip_loss
+from selip_core.losses.similarity_clip_module import SimilarityCLIPLoss
 from selip_core.losses.statistics import DirectionStatistics, LossAndStatistics, LossStatistics
 from selip_core.losses.target import EntropyTarget, SelectableTarget, Target, TiledTarget
 
