@@ -1,6 +1,5 @@
 """The settings of the loss as a module, called as open_clip's."""
 
-import torch
 import torch.distributed as dist
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -34,6 +33,7 @@ class SimilarityCLIPLoss(nn.Module):
             end is unknown.
 
     Example:
+        >>> import torch
         >>> loss_fn = SimilarityCLIPLoss(similarity_weight=0.5)
         >>> features = nn.functional.normalize(torch.randn(4, 8), dim=1).requires_grad_()
         >>> loss = loss_fn(features, features.detach(), 10.0, target=torch.eye(4))
