@@ -1,5 +1,7 @@
 """The primitive against its definition in float64, whatever the incoming gradients are."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -206,6 +208,18 @@ def test_operators_keep_their_contract(
     torch.library.opcheck(products, (*plain, *vectors, 0.5, 0))
     with pytest.raises(RuntimeError, match=REFUSED):
         products(images, texts, scale, *vectors, 0.5, 0)[0].sum().backward()
+
+
+def test_compiler_is_not_imported() -> None:
+    code = (
+        "import sys, torch\n"
+        "from selip_core.losses import similarity_clip_loss\n"
+        "features = torch.eye(3, requires_grad=True)\n"
+        "similarity_clip_loss(features, features, 1.0, backend='chunked').backward()\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize(

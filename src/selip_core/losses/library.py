@@ -10,7 +10,6 @@ from typing import Any, final
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.library import CustomOpDef  # type: ignore[attr-defined]
 
 from selip_core.losses.derivative import first_derivative_only, refuse
 from selip_core.losses.one_node import Sweeps
@@ -37,14 +36,20 @@ class RegisteredSweeps:
     """
 
     def __init__(self, name: str, sweeps: Sweeps) -> None:
-        self._logsumexps = _register(f"{name}_logsumexps", LOGSUMEXPS, sweeps.logsumexps, _vectors)
+        self._logsumexps = _register(
+            f"{name}_logsumexps",
+            LOGSUMEXPS,
+            sweeps.logsumexps,
+            _vectors,
+            first_derivative_only(self._gradients),
+        )
         self._gradient_products = _register(
-            f"{name}_gradient_products", GRADIENT_PRODUCTS, sweeps.gradient_products, _matrices
+            f"{name}_gradient_products",
+            GRADIENT_PRODUCTS,
+            sweeps.gradient_products,
+            _matrices,
+            refuse,
         )
-        self._logsumexps.register_autograd(
-            first_derivative_only(self._gradients), setup_context=_save
-        )
-        self._gradient_products.register_autograd(refuse)
 
     def logsumexps(
         self,
@@ -97,21 +102,29 @@ class RegisteredSweeps:
 
 
 def _register(
-    name: str, schema: str, sweep: Callable[..., Any], fake: Callable[..., Any]
-) -> CustomOpDef:
+    name: str,
+    schema: str,
+    sweep: Callable[..., Any],
+    fake: Callable[..., Any],
+    backward: Callable[..., Any],
+) -> torch._ops.OpOverload:
+    """Make an operator by hand: the first call of one by ``custom_op`` imports the compiler."""
+
     def undisturbed(images: Tensor, *others: Any) -> Any:
         with full_precision(images):
             return sweep(images, *others)
 
-    operator = torch.library.custom_op(
-        f"selip_core::{name}", undisturbed, mutates_args=(), schema=schema
-    )
-    operator.register_fake(fake)
+    full_name = f"selip_core::{name}"
+    torch.library.define(full_name, schema)
+    torch.library.impl(full_name, "CompositeExplicitAutograd", undisturbed)
+    torch.library.register_fake(full_name, fake)
+    torch.library.register_autograd(full_name, backward, setup_context=_save)
+    operator: torch._ops.OpOverload = getattr(torch.ops.selip_core, name).default
     return operator
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(*inputs, *output)
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*(value for value in (*inputs, *output) if isinstance(value, Tensor)))
 
 
 def _vectors(images: Tensor, texts: Tensor, logit_scale: Tensor) -> tuple[Tensor, ...]:
