@@ -1,8 +1,9 @@
-"""The two sweeps over the logits in blocks of rows, in plain torch on any device.
+"""The two sweeps over the logits in tiles, in plain torch on any device.
 
-A block of logits is made, used and dropped: memory is ``O(n d + block m)``.
+A tile of logits is made, used and dropped: memory is ``O((n + m) d)`` and a fixed workspace.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -11,25 +12,48 @@ from torch import Tensor
 
 from selip_core.losses.precision import accumulation_dtype, product
 
-# A block and its two temporaries share this. On a CPU more than the caches hold brings nothing;
-# a GPU needs larger blocks to be busy.
+# A tile and its two temporaries share this. On a CPU more than the caches hold brings nothing;
+# a GPU needs larger tiles to be busy.
 WORKSPACE_BYTES = {"cpu": 32 * 2**20, "cuda": 256 * 2**20}
 TILES_ALIVE = 3
 FEWEST_ROWS = 16
 
 
+def tiles(
+    images: Float[Tensor, "n d"], texts: Float[Tensor, "m d"]
+) -> Iterator[tuple[slice, slice]]:
+    """Yield rows and columns of tiles that fill the workspace and are square where there is room.
+
+    A tile of side ``s`` does ``2 s s d`` operations for ``2 s d`` numbers read.
+    """
+    values = _values_alive(images, TILES_ALIVE)
+    height = min(max(FEWEST_ROWS, math.isqrt(values)), len(images))
+    for columns in _slices(len(texts), max(FEWEST_ROWS, values // max(height, 1))):
+        for rows in _slices(
+            len(images), max(FEWEST_ROWS, values // (columns.stop - columns.start))
+        ):
+            yield rows, columns
+
+
 def row_blocks(
     images: Float[Tensor, "n d"], texts: Float[Tensor, "m d"], tiles: int = TILES_ALIVE
 ) -> Iterator[slice]:
-    """Yield slices of rows, so that ``tiles`` blocks of logits fit the workspace.
+    """Yield slices of rows, so that ``tiles`` blocks of whole rows fit the workspace.
 
     A block has at least 16 rows, or products would be no better than one row at a time.
     """
+    size = max(FEWEST_ROWS, _values_alive(images, tiles) // max(len(texts), 1))
+    yield from _slices(len(images), size)
+
+
+def _values_alive(images: Float[Tensor, "n d"], tiles: int) -> int:
     budget = WORKSPACE_BYTES.get(images.device.type, WORKSPACE_BYTES["cpu"])
-    row_bytes = max(len(texts), 1) * accumulation_dtype(images.dtype).itemsize * tiles
-    size = max(FEWEST_ROWS, budget // row_bytes)
-    for start in range(0, len(images), size):
-        yield slice(start, min(start + size, len(images)))
+    return budget // (accumulation_dtype(images.dtype).itemsize * tiles)
+
+
+def _slices(length: int, size: int) -> Iterator[slice]:
+    for start in range(0, length, size):
+        yield slice(start, min(start + size, length))
 
 
 def logits_of(
@@ -44,16 +68,16 @@ def logsumexps(
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " m"]]:
     """Return the log-sum-exp of every row and of every column of the logits, in one sweep.
 
-    Without rows the columns are minus infinity, the logarithm of an empty sum.
+    Of nothing it is minus infinity, the logarithm of an empty sum.
     """
     dtype = accumulation_dtype(images.dtype)
-    rows = images.new_empty(len(images), dtype=dtype)
-    columns = images.new_full((len(texts),), -torch.inf, dtype=dtype)
-    for block in row_blocks(images, texts):
-        logits = logits_of(images[block], texts, logit_scale)
-        rows[block] = logits.logsumexp(1)
-        columns = torch.logaddexp(columns, logits.logsumexp(0))
-    return rows, columns
+    by_row = images.new_full((len(images),), -torch.inf, dtype=dtype)
+    by_column = images.new_full((len(texts),), -torch.inf, dtype=dtype)
+    for rows, columns in tiles(images, texts):
+        logits = logits_of(images[rows], texts[columns], logit_scale)
+        by_row[rows] = torch.logaddexp(by_row[rows], logits.logsumexp(1))
+        by_column[columns] = torch.logaddexp(by_column[columns], logits.logsumexp(0))
+    return by_row, by_column
 
 
 def gradient_products(
@@ -85,14 +109,14 @@ def gradient_products(
         first_own: The column of the first row's own text.
     """
     dtype = accumulation_dtype(images.dtype)
-    image_products = torch.empty_like(images, dtype=dtype)
+    image_products = torch.zeros_like(images, dtype=dtype)
     text_products = torch.zeros_like(texts, dtype=dtype)
-    for block in row_blocks(images, texts):
-        logits = logits_of(images[block], texts, logit_scale)
+    for block, across in tiles(images, texts):
+        logits = logits_of(images[block], texts[across], logit_scale)
         tile = (logits - rows[block, None]).exp_().mul_(row_weights[block, None])
-        tile.addcmul_(logits.sub_(columns).exp_(), column_weights)
-        tile.diagonal(first_own + block.start).sub_(own_weight)
-        add_products(tile, block, images, texts, image_products, text_products)
+        tile.addcmul_(logits.sub_(columns[across]).exp_(), column_weights[across])
+        tile.diagonal(first_own + block.start - across.start).sub_(own_weight)
+        add_products(tile, block, images, texts[across], image_products, text_products[across])
     return image_products, text_products
 
 
@@ -104,10 +128,16 @@ def add_products(
     image_products: Float[Tensor, "n d"],
     text_products: Float[Tensor, "m d"],
 ) -> None:
-    """Round a tile once; put its product with the texts, and add its product with the images."""
+    """Round a tile of these rows once, and add its products with the texts and with the images."""
     tile = tile.to(images.dtype)
-    image_products[block] = product(tile, texts)
-    if tile.dtype == text_products.dtype:
-        text_products.addmm_(tile.T, images[block])
+    _add_product(image_products[block], tile, texts)
+    _add_product(text_products, tile.T, images[block])
+
+
+def _add_product(
+    total: Float[Tensor, "a d"], left: Float[Tensor, "a b"], right: Float[Tensor, "b d"]
+) -> None:
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
     else:
-        text_products.add_(product(tile.T, images[block]))
+        total.add_(product(left, right))

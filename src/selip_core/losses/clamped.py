@@ -130,7 +130,7 @@ class _ClampedLoss(torch.autograd.Function):
         with full_precision(image_features):
             images, texts = working(image_features), working(text_features)
             scale = logit_scale.to(row_sums)
-            image_products = torch.empty_like(images, dtype=scale.dtype)
+            image_products = torch.zeros_like(images, dtype=scale.dtype)
             text_products = torch.zeros_like(texts, dtype=scale.dtype)
             for block in row_blocks(images, texts, TILES_ALIVE):
                 wanted = target_tiles(ctx.target, row_sums, block, clamp_eps)

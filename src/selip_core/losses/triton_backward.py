@@ -87,7 +87,7 @@ def gradient_products(
 
     A panel of ``E`` in the features' type is all that is stored of it, within the workspace.
     """
-    image_products = torch.empty_like(images, dtype=torch.float32)
+    image_products = torch.zeros_like(images, dtype=torch.float32)
     text_products = torch.zeros_like(texts, dtype=torch.float32)
     images, texts = images.contiguous(), texts.contiguous()
     tiles = fixed_arguments(images, texts)
