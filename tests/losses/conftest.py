@@ -13,7 +13,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of three rows, so that small batches take many and the last is ragged."""
+    """Blocks and tiles of three rows, so that small batches take many and the last is ragged."""
     monkeypatch.setattr(chunked, "WORKSPACE_BYTES", {"cpu": 0})
     monkeypatch.setattr(chunked, "FEWEST_ROWS", 3)
 
