@@ -83,13 +83,15 @@ def batch_row(
     x = torch.randn(len(ids), WIDTH, generator=torch.Generator().manual_seed(2))
     check_equals_loop(similarities["paper"], loop, reports[:64])
     loop_seconds: list[float] = []
+    plain_seconds: list[float] = []
     seconds: dict[str, list[float]] = {name: [] for name in similarities}
 
-    def loop_and_product() -> torch.Tensor:
-        return torch.tensor(loop.paper_similarity(reports)) @ x
+    def loop_and_product(table: Callable[[Sequence[Report]], list[list[float]]]) -> torch.Tensor:
+        return torch.tensor(table(reports)) @ x
 
     for _ in range(REPEATS_OF_LOOP):
-        loop_seconds.append(timed(loop_and_product)[0])
+        plain_seconds.append(timed(partial(loop_and_product, loop.plain_similarity))[0])
+        loop_seconds.append(timed(partial(loop_and_product, loop.paper_similarity))[0])
         for _ in range(REPEATS // REPEATS_OF_LOOP):
             for name, similarity in similarities.items():
                 taken, _ = timed(partial(batch_and_product, similarity, ids, x))
@@ -97,6 +99,7 @@ def batch_row(
     return {
         "reports": len(reports),
         "distinct_findings": len({finding for report in reports for finding in report.findings}),
+        "seconds_of_plain_loop": statistics.median(plain_seconds),
         "seconds_of_loop": statistics.median(loop_seconds),
         "quoted_seconds": QUOTED_SECONDS[len(reports)],
         "seconds": {name: statistics.median(values) for name, values in seconds.items()},
@@ -106,6 +109,8 @@ def batch_row(
 def check_equals_loop(paper: SyntaxSimilarity, loop: ModuleType, reports: Sequence[Report]) -> None:
     """Compare the two sides, so that equal things are timed."""
     expected = torch.tensor(loop.paper_similarity(reports), dtype=torch.float64)
+    plain = torch.tensor(loop.plain_similarity(reports), dtype=torch.float64)
+    torch.testing.assert_close(plain, expected, rtol=0, atol=1e-12)
     actual = paper.batch([report.id for report in reports], dtype=torch.float64).dense()
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
 

@@ -5,7 +5,7 @@ documentation is built, and by the tests of the documentation like any other blo
 """
 
 import io
-from typing import Any
+from typing import Any, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
@@ -16,7 +16,7 @@ class PythonFigure(Directive):
     """Show a block of code and its figure, with ``:alt:`` for those who cannot see it."""
 
     has_content = True
-    option_spec = {"alt": directives.unchanged_required}
+    option_spec: ClassVar[dict[str, Any]] = {"alt": directives.unchanged_required}
 
     def run(self) -> list[nodes.Node]:
         """Return the code and the figure."""

@@ -279,14 +279,16 @@ def test_what_both_say_never_makes_them_less_alike(case, data):
     assert bool((after[:, len(abnormal) :] >= before[:, : len(abnormal)] - 1e-9).all())
 
 
-def test_the_double_loop_is_the_reference(golden, double_loop):
+@pytest.mark.parametrize("loop", ["plain_similarity", "paper_similarity"])
+def test_the_double_loops_are_the_reference(golden, double_loop, loop):
     for case in golden["cases"]:
         reports = [
             parse_paper_text(text, has_modality=case["have_modal"], id=str(place))
             for place, text in enumerate(case["texts"])
         ]
-        actual = torch.tensor(double_loop.paper_similarity(reports, *case["weight"]))
-        torch.testing.assert_close(actual, torch.tensor(case["similarity"]), rtol=0, atol=1e-6)
+        table = getattr(double_loop, loop)(reports, *case["weight"])
+        actual, expected = torch.tensor([table, case["similarity"]], dtype=torch.float64)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
 
 
 KERNEL = 0.5 * exact("site") + 0.3 * dice("text") + 0.2 * fuzzy("text")

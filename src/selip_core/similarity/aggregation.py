@@ -12,7 +12,7 @@ from selip_core.similarity.corpus import Corpus
 from selip_core.similarity.operators import Index, Sparse
 from selip_core.similarity.operators.sparse import entry_rows
 
-_BLOCK_VALUES = 2**20
+_BLOCK_VALUES = 2**22
 _BLOCK_PAIRS = 2**20
 _LONG_SET = 64
 

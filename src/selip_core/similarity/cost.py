@@ -85,13 +85,12 @@ def predict_cost(
         width: Columns ``d`` of what is multiplied.
     """
     reports, corpus = rows.shape[0], contents.corpus
-    findings, distinct = corpus.used(rows).shape[0], torch.unique(rows).shape[0]
-    path = choose_path(contents, findings, (reports, reports))
+    used = torch.unique(rows)
+    findings, distinct = corpus.used(used).shape[0], used.shape[0]
+    path = choose_path(contents, used, used, reports)
     through_findings = path == "findings"
     weights = int(corpus.sizes[rows].sum()) if through_findings else reports
     inner = findings if through_findings else distinct
-    if path == "row blocks" and inner < LARGEST_TABLE:
-        path = "table"  # many reports of few contents
     recomputes = path != "sparse" and inner >= LARGEST_TABLE
     size = dtype.itemsize
     if path == "sparse":

@@ -58,19 +58,24 @@ class Contents(BlockSource):
         return self.shaping.apply(self.aggregation.block(self.corpus, rows, columns, dtype))
 
 
-def choose_path(contents: Contents, findings: int, shape: tuple[int, int]) -> Path:
+def choose_path(contents: Contents, rows: Index, columns: Index, reports: int) -> Path:
     """Return the path of a batch: one rule, for whoever builds and for whoever describes.
 
     Args:
         contents: The similarity of contents.
-        findings: The number of distinct findings of the rows or of the columns, the larger.
-        shape: The numbers of rows and of columns.
+        rows: The distinct contents of the rows.
+        columns: The distinct contents of the columns.
+        reports: The number of rows or of columns, the larger.
     """
-    if contents.is_bilinear and 2 * findings <= max(shape):
-        return "findings"
+    if contents.is_bilinear:
+        findings = len(contents.corpus.used(rows))
+        if columns is not rows:
+            findings = max(findings, len(contents.corpus.used(columns)))
+        if 2 * findings <= reports:
+            return "findings"
     if contents.shaping.is_sparse:
         return "sparse"
-    return "table" if max(shape) < LARGEST_TABLE else "row blocks"
+    return "table" if max(len(rows), len(columns)) < LARGEST_TABLE else "row blocks"
 
 
 def build(contents: Contents, rows: Index, columns: Index, dtype: torch.dtype) -> Factored:
@@ -79,18 +84,17 @@ def build(contents: Contents, rows: Index, columns: Index, dtype: torch.dtype) -
     Columns that are the same tensor as rows share their factors.
     """
     shared = columns is rows
-    if contents.is_bilinear:
-        corpus = contents.corpus
-        left, used = corpus.weights(rows, dtype)
-        right, others = (left, used) if shared else corpus.weights(columns, dtype)
-        findings, shape = max(len(used), len(others)), (len(rows), len(columns))
-        if choose_path(contents, findings, shape) == "findings":
-            return Factored(left, table_or_blocks(corpus, used, others, dtype), right)
     left, distinct = one_hot(rows, dtype)
     right, others = (left, distinct) if shared else one_hot(columns, dtype)
-    if contents.shaping.is_sparse:
-        sparse = sparsify(contents, distinct, others, dtype, contents.shaping.top_k)
-        return Factored(left, sparse, right)
+    path = choose_path(contents, distinct, others, max(len(rows), len(columns)))
+    if path == "findings":
+        corpus = contents.corpus
+        left, used = corpus.weights(rows, dtype)
+        right, used_of_columns = (left, used) if shared else corpus.weights(columns, dtype)
+        return Factored(left, table_or_blocks(corpus, used, used_of_columns, dtype), right)
+    if path == "sparse":
+        top_k = contents.shaping.top_k
+        return Factored(left, sparsify(contents, distinct, others, dtype, top_k), right)
     return Factored(left, table_or_blocks(contents, distinct, others, dtype), right)
 
 
