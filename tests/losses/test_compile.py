@@ -107,6 +107,26 @@ def test_batches_of_many_sizes(
         torch.testing.assert_close(results(loss_fn, batch(rows), **options), expected)
 
 
+@pytest.mark.parametrize(
+    "options", [{"clamp_eps": 1e-2}, {"label_smoothing": 0.1, "logit_bias": torch.tensor(-1.0)}]
+)
+def test_options_are_in_the_graph(
+    options: dict[str, Any], batch: Callable[..., Any], results: Callable[..., Any]
+) -> None:
+    options = {**options, "target": target("table"), "backend": "chunked"}
+    expected = results(similarity_clip_loss, batch(ROWS), **options)
+    actual = results(compiled(similarity_clip_loss), batch(ROWS), **options)
+    torch.testing.assert_close(actual, expected)
+
+
+def test_statistics_are_in_the_graph(batch: Callable[..., Any]) -> None:
+    options = {"target": target("table"), "backend": "chunked", "return_stats": True}
+    expected = similarity_clip_loss(*batch(ROWS), **options).statistics.image_to_text
+    actual = compiled(similarity_clip_loss)(*batch(ROWS), **options).statistics.image_to_text
+    torch.testing.assert_close(actual.target_entropy, expected.target_entropy)
+    torch.testing.assert_close(actual.similarity, expected.similarity)
+
+
 @pytest.mark.parametrize("compiler", ["eager", "aot_eager"])
 @pytest.mark.parametrize(
     ("values", "message"),

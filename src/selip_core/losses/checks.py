@@ -8,7 +8,13 @@ from torch import Tensor
 
 from selip_core._assertions import require
 from selip_core.losses.precision import LOW_PRECISION
-from selip_core.losses.target import SelectableTarget, Target, TiledTarget
+from selip_core.losses.target import (
+    SelectableTarget,
+    Target,
+    TiledTarget,
+    is_selectable,
+    is_tiled,
+)
 
 FEATURE_TYPES = (*LOW_PRECISION, torch.float32, torch.float64)
 
@@ -211,7 +217,7 @@ def check_selectable(target: Target) -> SelectableTarget:
     Raises:
         ValueError: If it has no ``select``.
     """
-    if not isinstance(target, SelectableTarget):
+    if not is_selectable(target):
         raise ValueError(
             "mask needs a target with select(rows, columns), got "
             f"{type(target).__name__}; leave the missing pairs out before, or use an operator that "
@@ -226,7 +232,7 @@ def check_tiles(target: Target) -> TiledTarget:
     Raises:
         ValueError: If it has no ``tile``.
     """
-    if not isinstance(target, TiledTarget):
+    if not is_tiled(target):
         raise ValueError(
             "clamp_eps on the chunked back end needs a target with tile(rows, columns), got "
             f"{type(target).__name__}; use backend='dense' or an operator that has it"

@@ -1,7 +1,7 @@
 """What a target is to the loss: similarities known by their products, normalised here."""
 
 from dataclasses import dataclass
-from typing import Protocol, Self, final, runtime_checkable
+from typing import Protocol, Self, TypeGuard, final, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -70,6 +70,23 @@ class EntropyTarget(Target, Protocol):
 
     def entropy(self) -> tuple[Float[Tensor, " rows"], Float[Tensor, " columns"]]:
         """Return the entropies of the normalised rows and of the normalised columns, in nats."""
+
+
+# isinstance would do, but for targets made from a table within a graph of torch.compile, where it
+# takes no protocol.
+def is_tiled(target: Target) -> TypeGuard[TiledTarget]:
+    """Return whether a target can be read in tiles."""
+    return hasattr(target, "tile")
+
+
+def is_selectable(target: Target) -> TypeGuard[SelectableTarget]:
+    """Return whether rows and columns of a target can be taken out."""
+    return hasattr(target, "select")
+
+
+def knows_entropy(target: Target) -> TypeGuard[EntropyTarget]:
+    """Return whether a target knows its entropy."""
+    return hasattr(target, "entropy")
 
 
 @final

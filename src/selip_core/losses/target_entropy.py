@@ -6,7 +6,13 @@ from torch import Tensor
 
 from selip_core.losses.chunked import row_blocks
 from selip_core.losses.ranks import Ranks
-from selip_core.losses.target import EntropyTarget, TiledTarget, TwoWayTarget
+from selip_core.losses.target import (
+    EntropyTarget,
+    TiledTarget,
+    TwoWayTarget,
+    is_tiled,
+    knows_entropy,
+)
 
 Entropies = tuple[Float[Tensor, " n"], Float[Tensor, " n"]]
 
@@ -23,9 +29,9 @@ def target_entropies(
     tiles. None if the operator can do neither.
     """
     similarities = target.similarities
-    if label_smoothing == 0 and isinstance(similarities, EntropyTarget):
+    if label_smoothing == 0 and knows_entropy(similarities):
         return _of_operator(similarities, target.column_sums, ranks)
-    if isinstance(similarities, TiledTarget):
+    if is_tiled(similarities):
         return _of_tiles(similarities, target, label_smoothing, ranks)
     return None
 
