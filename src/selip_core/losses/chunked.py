@@ -27,11 +27,10 @@ def tiles(
     A tile of side ``s`` does ``2 s s d`` operations for ``2 s d`` numbers read.
     """
     values = _values_alive(images, TILES_ALIVE)
-    height = min(max(FEWEST_ROWS, math.isqrt(values)), len(images))
-    for columns in _slices(len(texts), max(FEWEST_ROWS, values // max(height, 1))):
-        for rows in _slices(
-            len(images), max(FEWEST_ROWS, values // (columns.stop - columns.start))
-        ):
+    width = max(FEWEST_ROWS, math.isqrt(values), values // max(len(images), 1))
+    for columns in _slices(len(texts), width):
+        height = max(FEWEST_ROWS, values // (columns.stop - columns.start))
+        for rows in _slices(len(images), height):
             yield rows, columns
 
 
