@@ -291,6 +291,15 @@ def test_tables_must_fit_the_values(reports, folder):
         load_similarity(folder)
 
 
+@pytest.mark.parametrize("kernel", [dice("site"), fuzzy("site")], ids=str)
+def test_values_without_a_table_are_saved(kernel, reports, folder, monkeypatch):
+    monkeypatch.setattr("selip_core.similarity.kernels.table.LARGEST_TABLE", 1)
+    fitted = SyntaxSimilarity(kernel).fit(reports)
+    fitted.save(folder)
+    assert ".table" not in (folder / "card.json").read_text()
+    assert load_similarity(folder).batch().dense().equal(fitted.batch().dense())
+
+
 def test_failed_loading_leaves_what_was_fitted(texts, reports, folder, tmp_path):
     mix = MAKERS["mixed"]().fit(texts)
     before = tables(mix)

@@ -62,9 +62,11 @@ def restored_corpus(kernel: FindingKernel, state: State) -> Corpus:
     offsets = state.tensor("offsets", torch.int64, (None,))
     check_offsets(offsets, findings.shape[0], "contents")
     values = {
-        leaf: _values(strings[leaf.fields], state.part(f"values.{place}"))
+        leaf: FieldValues(strings[leaf.fields], state.part(f"values.{place}").tensors)
         for place, leaf in enumerate(kernel.leaves)
     }
+    for leaf, of_leaf in values.items():
+        leaf.check(of_leaf)
     return Corpus(kernel, offsets, findings, codes, values)
 
 
@@ -82,17 +84,6 @@ def content_digests(corpus: Corpus) -> list[bytes]:
         hashlib.sha256(b"".join(sorted(digests[f] for f in findings[start:stop]))).digest()
         for start, stop in itertools.pairwise(offsets)
     ]
-
-
-def _values(strings: PackedStrings, state: State) -> FieldValues:
-    for name, tensor in state.tensors.items():
-        square = name == "table"
-        if tensor.shape[:1] != (len(strings),) or (square and tensor.shape != (len(strings),) * 2):
-            raise ValueError(
-                f"the tensor {name!r} must have a row for each of {len(strings)} values, got shape "
-                f"{tuple(tensor.shape)}"
-            )
-    return FieldValues(strings, state.tensors)
 
 
 def _reads(kernel: FindingKernel) -> tuple[Fields, ...]:

@@ -103,6 +103,15 @@ class LeafKernel(FindingKernel):
     ) -> Float[Tensor, "*pairs"]:
         """Return the similarity by codes, with broadcasting; NaN where it is to be left out."""
 
+    def check(self, values: FieldValues) -> None:
+        """Look at the tensors of values that were read from a file.
+
+        Raises:
+            ValueError: If one has not a row for each value.
+        """
+        for name in values.tensors:
+            values.require_rows(name, len(values.strings))
+
     @property
     def parts(self) -> tuple[FindingKernel, ...]:
         """None."""

@@ -16,6 +16,7 @@ from selip_core.similarity.kernels.table import TableKernel
 from selip_core.similarity.kernels.values import Codes, FieldValues
 from selip_core.similarity.operators import Index
 from selip_core.similarity.operators.sparse import row_entries
+from selip_core.similarity.packed_strings import check_offsets
 
 _SMALLEST_FIRST = (torch.uint8, torch.int16, torch.int32)
 _MOST_VALUES = 2**24
@@ -54,6 +55,15 @@ class Dice(TableKernel):
     def with_table(self, values: FieldValues) -> dict[str, Tensor]:
         """Return the table of common n-grams, and how many each value has."""
         return {**super().with_table(values), "sizes": values.tensors["sizes"]}
+
+    def check(self, values: FieldValues) -> None:
+        """Look at the tensors of values that were read from a file; there may be no table."""
+        if "table" in values.tensors or not values.strings:
+            return super().check(values)
+        values.require_rows("sizes", len(values.strings))
+        values.require_rows("offsets", len(values.strings) + 1)
+        values.require_rows("grams")
+        check_offsets(values.tensors["offsets"], values.tensors["grams"].shape[0], "n-grams")
 
     def entry_dtype(self, values: FieldValues) -> torch.dtype:
         """Return the dtype that holds the size of the largest set."""

@@ -81,6 +81,12 @@ class TableKernel(FieldKernel):
             table[stop:, start:stop] = block[:, height:].T
         return {"table": table}
 
+    def check(self, values: FieldValues) -> None:
+        """Look at the tensors of values that were read from a file; a table must be square."""
+        super().check(values)
+        if "table" in values.tensors:
+            values.require_rows("table", *[len(values.strings)] * 2)
+
     def known(self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype) -> Tensor:
         """Return the similarities from the table, or from scores of just these values."""
         table = values.tensors.get("table")

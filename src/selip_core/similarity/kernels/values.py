@@ -25,6 +25,20 @@ class FieldValues:
     strings: Sequence[str]
     tensors: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
+    def require_rows(self, name: str, *shape: int) -> None:
+        """Refuse a tensor that is missing, or whose shape does not begin like this.
+
+        Raises:
+            ValueError: If so.
+        """
+        tensor = self.tensors.get(name)
+        got = None if tensor is None else tuple(tensor.shape)
+        if got is None or got[: len(shape)] != shape:
+            raise ValueError(
+                f"the tensor {name!r} must have a row for each of {len(self.strings)} values, got "
+                + ("none" if got is None else f"shape {got}")
+            )
+
     @property
     def nbytes(self) -> int:
         """Bytes of the tensors."""
