@@ -102,7 +102,7 @@ def test_kernel_from_a_file(path, tmp_path):
         (["--fields", "site=much"], "numbers as weights"),
         (["--fields", "size"], "no finding has a field that the kernel reads"),
         (["--gamma", "-1"], "gamma must be finite and positive"),
-        (["--top-k", "0"], "top_k must be at least 1"),
+        (["--top-k", "0"], "top_k must be a whole number of at least 1"),
         (["--kernel", "KERNEL", "--missing", "nothing"], "leave out --missing"),
         (["--kernel", "KERNEL"], "kernel.json:1: not JSON"),
         (["--kernel", "OTHER"], "other.json: $: needed a finding kernel"),

@@ -204,6 +204,15 @@ def test_only_normal_and_unknown_reports_need_no_encoder():
     torch.testing.assert_close(similarity.batch().dense(), expected)
 
 
+@pytest.mark.parametrize("settings", [{}, {"top_k": 1}, {"min_similarity": 0.5}])
+def test_a_batch_of_normal_reports_alone(settings):
+    reports = [Report(id="a", findings=[Finding(site="pons")])]
+    reports += [Report(id=id, normal=True) for id in ("normal", "again")]
+    fitted = SemanticSimilarity(words, of="{site}", **settings).fit(reports)
+    assert fitted.batch(["normal"], ["again", "a"]).dense().tolist() == [[1, 0]]
+    assert fitted.batch(["normal", "again"]).dense().tolist() == [[1, 1], [1, 1]]
+
+
 def test_bad_texts_and_embeddings_are_refused():
     with pytest.raises(ValueError, match=r"1 of 2 reports have none, at positions \[1\]"):
         SemanticSimilarity(letters).fit([REPORTS[0], Report(id="x")])

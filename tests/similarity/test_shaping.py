@@ -98,6 +98,18 @@ def test_top_k_counts_distinct_reports_and_keeps_the_own():
     assert alone.sum() == 8
 
 
+def test_a_top_k_beyond_the_batch_keeps_all_and_takes_no_memory():
+    assert torch.equal(similarity(top_k=10**15).dense(), similarity().dense())
+
+
+@pytest.mark.parametrize("settings", [{"top_k": 2}, {"min_similarity": 0.5, "own_floor": 0.5}])
+def test_a_batch_may_be_empty(settings):
+    fitted = SyntaxSimilarity(KERNEL, gamma=1.0, **settings).fit(REPORTS)
+    assert fitted.batch([], ["pons", "normal"]).column_sums().tolist() == [0, 0]
+    assert fitted.batch(["pons"], []).row_sums().tolist() == [0]
+    assert fitted.batch([]).dense().shape == (0, 0)
+
+
 @pytest.mark.parametrize("floor", [0.3, 0.7, 0.95])
 def test_the_same_reports_have_their_floor_of_rows_and_columns(floor):
     table = similarity(own_floor=floor).dense()
@@ -127,7 +139,8 @@ def test_a_batch_without_the_same_report_has_no_floor():
 def test_settings_are_checked():
     with pytest.raises(ValueError, match=r"min_similarity must be in \[0, 1\], got 1.5"):
         Shaping(min_similarity=1.5)
-    with pytest.raises(ValueError, match="top_k must be at least 1 or None, got 0"):
-        SyntaxSimilarity(top_k=0)
+    for top_k in (0, 2.5):
+        with pytest.raises(ValueError, match=f"top_k must be a whole number .* got {top_k}"):
+            SyntaxSimilarity(top_k=top_k)
     with pytest.raises(ValueError, match="own_floor must be at least 0 and below 1, got 1"):
         SyntaxSimilarity(own_floor=1)

@@ -1,6 +1,7 @@
 """The shape of a similarity: how quickly it falls, and what of it is kept."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import final
 
 import torch
@@ -39,8 +40,10 @@ class Shaping:
             raise ValueError(f"gamma must be finite and positive, got {self.gamma}")
         if not 0 <= self.min_similarity <= 1:
             raise ValueError(f"min_similarity must be in [0, 1], got {self.min_similarity}")
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k must be at least 1 or None, got {self.top_k}")
+        if self.top_k is not None and not (isinstance(self.top_k, Integral) and self.top_k >= 1):
+            raise ValueError(
+                f"top_k must be a whole number of at least 1, or None, got {self.top_k!r}"
+            )
 
     @property
     def is_none(self) -> bool:

@@ -1,8 +1,6 @@
 """The entries of a similarity that are kept."""
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from selip_core.similarity.operators import BlockSource, Index, Sparse
 from selip_core.similarity.operators.base import row_slices
@@ -29,15 +27,18 @@ def sparsify(
                 [0., 1., 0.],
                 [0., 0., 1.]])
     """
+    if top_k is not None and top_k >= min(rows.shape[0], columns.shape[0]):
+        top_k = None  # whole rows, or whole columns, are among the largest
     largest_of_columns = torch.zeros(top_k or 1, columns.shape[0], dtype=dtype)
     floors_of_rows = torch.zeros(rows.shape[0], dtype=dtype)
     found_rows, found_columns, found_values = [], [], []
-    for block in row_slices(rows.shape[0], columns.shape[0]):
+    # At least one block, where there is no row.
+    for block in row_slices(max(rows.shape[0], 1), columns.shape[0]):
         values = source.block(rows[block], columns, dtype)
         if top_k is not None:
             both = torch.cat([largest_of_columns, values])
             largest_of_columns = both.topk(top_k, dim=0, sorted=True).values
-            floors_of_rows[block] = _kth_of_rows(values, top_k)
+            floors_of_rows[block] = values.topk(top_k, dim=1, sorted=True).values[:, -1]
         floors = torch.minimum(floors_of_rows[block, None], largest_of_columns[-1:])
         own = rows[block, None] == columns[None, :]
         places = (((values >= floors) | own) & (values > 0)).nonzero(as_tuple=True)
@@ -49,10 +50,3 @@ def sparsify(
     stays = (value >= floor) | (rows[row] == columns[column])
     offsets = row_offsets(row[stays], rows.shape[0])
     return Sparse(offsets, column[stays], value[stays], columns.shape[0])
-
-
-def _kth_of_rows(values: Float[Tensor, "rows columns"], k: int) -> Float[Tensor, " rows"]:
-    """Return the k-th largest value of each row, 0 where there are fewer."""
-    if values.shape[1] < k:
-        return values.new_zeros(values.shape[0])
-    return values.topk(k, dim=1, sorted=True).values[:, -1]
