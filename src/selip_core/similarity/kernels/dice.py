@@ -59,7 +59,8 @@ class Dice(TableKernel):
     def check(self, values: FieldValues) -> None:
         """Look at the tensors of values that were read from a file; there may be no table."""
         if "table" in values.tensors or not values.strings:
-            return super().check(values)
+            super().check(values)
+            return
         values.require_rows("sizes", len(values.strings))
         values.require_rows("offsets", len(values.strings) + 1)
         values.require_rows("grams")
