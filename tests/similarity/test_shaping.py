@@ -85,6 +85,21 @@ def test_small_similarities_become_nothing():
     torch.testing.assert_close(row, torch.tensor([1, 0.8, 0, 0, 1, 0]).double())
 
 
+@pytest.mark.parametrize("aggregation", ["best", "mean"])
+def test_rounding_cuts_no_own_pair(aggregation):
+    sizes = range(1, 15)
+    reports = [
+        Report(id=f"{size}", findings=[Finding(site=str(place)) for place in range(size)])
+        for size in sizes
+    ]
+    for size in sizes:
+        # Just what the aggregation gives a report of this size with itself.
+        least = 1.0 if aggregation == "best" else 1 / size
+        settings = {"aggregation": aggregation, "min_similarity": least}
+        table = SyntaxSimilarity(exact("site"), gamma=1.0, **settings).fit(reports).batch().dense()
+        torch.testing.assert_close(table.diag(), torch.ones(len(sizes)))
+
+
 def test_top_k_counts_distinct_reports_and_keeps_the_own():
     table = similarity(top_k=2).dense()
     # "pons" and "pons again" are one report: it and "pons right" are the two largest of the row,

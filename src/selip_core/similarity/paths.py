@@ -35,11 +35,19 @@ Path: TypeAlias = Literal["findings", "table", "sparse", "row blocks"]
 @final
 @dataclass(frozen=True, eq=False)
 class Contents(BlockSource):
-    """The similarity of contents of reports, shaped, in blocks."""
+    """The similarity of contents of reports, shaped, in blocks.
+
+    Args:
+        corpus: The contents.
+        aggregation: From findings to contents.
+        shaping: Applied to what the aggregation gives.
+        own: What the aggregation gives each content with itself, in float64.
+    """
 
     corpus: Corpus
     aggregation: Aggregation
     shaping: Shaping
+    own: Float[Tensor, " contents"]
 
     @property
     def is_bilinear(self) -> bool:
@@ -55,7 +63,14 @@ class Contents(BlockSource):
         self, rows: Index, columns: Index, dtype: torch.dtype
     ) -> Float[Tensor, "rows columns"]:
         """Return the shaped similarities; ``top_k`` is not looked at."""
-        return self.shaping.apply(self.aggregation.block(self.corpus, rows, columns, dtype))
+        values = self.aggregation.block(self.corpus, rows, columns, dtype)
+        if self.shaping.min_similarity == 0:
+            return self.shaping.apply(values)
+        # Own pairs are lifted to 1 from their value in float64: rounding must not put them on the
+        # other side of the threshold here.
+        is_own = rows[:, None] == columns[None, :]
+        own = self.shaping.apply(self.own[rows]).to(dtype)[:, None]
+        return torch.where(is_own, own, self.shaping.apply(values))
 
 
 def choose_path(contents: Contents, rows: Index, columns: Index, reports: int) -> Path:

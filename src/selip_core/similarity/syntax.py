@@ -309,8 +309,9 @@ class SyntaxSimilarity(Similarity):
 
     @property
     def _contents(self) -> Contents:
-        corpus = self._require_fitted().corpus
-        return Contents(corpus, _AGGREGATIONS[self.aggregation], self.shaping)
+        fitted = self._require_fitted()
+        aggregation = _AGGREGATIONS[self.aggregation]
+        return Contents(fitted.corpus, aggregation, self.shaping, fitted.own)
 
     def _labels(self, corpus: Corpus, contents: Index, normal: Bool[Tensor, " reports"]) -> Index:
         """Return equal labels for reports that count as the same: similarity 1."""
