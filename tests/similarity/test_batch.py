@@ -96,6 +96,11 @@ def test_unknown_ids_are_shown_on_request_only(name, texts):
         similarity.batch(["a"], ["b", "accession 7"], show_ids=True)
 
 
+def test_half_precision_is_refused(name, texts):
+    with pytest.raises(ValueError, match=r"float32 or float64, got torch\.float16"):
+        make(name).fit(texts).batch(dtype=torch.float16)
+
+
 @pytest.mark.parametrize("method", ["fit", "extend"])
 def test_failure_leaves_what_was_fitted(name, texts, method):
     similarity = make(name).fit(texts)

@@ -273,6 +273,12 @@ def test_mixes_with_syntax():
     assert nested.batch(["3", "0"], dtype=torch.float64).dtype == torch.float64
 
 
+@pytest.mark.parametrize("combine", [lambda s: s * s, lambda s: s + 0.5, lambda s: "x" * s])
+def test_only_numbers_scale_and_only_similarities_add(combine):
+    with pytest.raises(TypeError, match=r"unsupported operand|multiply sequence"):
+        combine(SyntaxSimilarity())
+
+
 def test_scales_of_a_mix_are_checked():
     for mix in (lambda a, b: 0.9 * a + 0.9 * b, lambda a, b: -0.5 * a + b):
         with pytest.raises(ValueError, match="at least 0 and sum to at most 1"):
@@ -286,6 +292,15 @@ def test_a_failed_extension_changes_nothing():
         similarity.extend([Report(id="new", text="xyz")])
     assert len(similarity.index) == 4
     torch.testing.assert_close(similarity.batch().dense(), before)
+
+
+def test_another_encoder_does_not_go_on_where_one_ended():
+    similarity = SemanticSimilarity(letters, revision="letters 1").fit(REPORTS)
+    similarity.revision = "letters 2"
+    with pytest.raises(ValueError, match="the encoder is not the one that embedded what was fitte"):
+        similarity.extend([Report(id="4", text="bbc")])
+    similarity.extend([Report(id="4", text="b")])  # nothing is embedded
+    assert similarity.definition()["identity"] == "revision letters 1"
 
 
 def test_a_fitted_similarity_travels_without_its_encoder():

@@ -19,6 +19,7 @@ from selip_core.similarity.explanation import SemanticExplanation
 from selip_core.similarity.kernels.field import qualified_name
 from selip_core.similarity.mapped_cosine import MappedCosine, Mapping
 from selip_core.similarity.operators import Factored, Index, LowRank, ScaledSum
+from selip_core.similarity.operators.base import require_computing
 from selip_core.similarity.own_floor import lift_equal
 from selip_core.similarity.paths import one_hot
 from selip_core.similarity.rendering import Template
@@ -154,27 +155,24 @@ class SemanticSimilarity(Similarity):
             ValueError: Also if a report has no text or no finding has a field of the template, or
                 the encoder's result is not a finite matrix with a row a text and no row of zeros.
         """
-        nothing = torch.empty(0, 0), torch.empty(0, DIGEST_BYTES, dtype=torch.uint8)
-        return self._learn(reports, ReportIndex(), *nothing, progress)
+        no_digests = torch.empty(0, DIGEST_BYTES, dtype=torch.uint8)
+        nothing = _Fitted(ReportIndex(), torch.empty(0, 0), no_digests, identity=None)
+        return self._learn(reports, nothing, progress)
 
     def extend(self, reports: "Iterable[Report]", *, progress: bool = False) -> Self:
         """Embed the new texts of further reports.
 
         See :meth:`Similarity.extend`.
-        """
-        fitted = self._require_fitted()
-        index = ReportIndex(fitted.index.ids, fitted.index.says.tolist())
-        return self._learn(reports, index, fitted.embeddings, fitted.digests, progress)
 
-    def _learn(
-        self,
-        reports: "Iterable[Report]",
-        index: ReportIndex,
-        embeddings: Float[Tensor, "contents r"],
-        digests: UInt8[Tensor, "contents 32"],
-        progress: bool,
-    ) -> Self:
-        reader = WordReader(self._template, self.pooling, digests)
+        Raises:
+            ValueError: As :meth:`fit`, and if there are new texts and the encoder is another than
+                it was: its files or its revision differ.
+        """
+        return self._learn(reports, self._require_fitted(), progress)
+
+    def _learn(self, reports: "Iterable[Report]", known: "_Fitted", progress: bool) -> Self:
+        index = ReportIndex(known.index.ids, known.index.says.tolist())
+        reader = WordReader(self._template, self.pooling, known.digests)
         for report in watched(reports, progress):
             reader.read(report, index)
         reader.check()
@@ -182,13 +180,20 @@ class SemanticSimilarity(Similarity):
         new = embed_contents(
             self.encoder, reader.new, cache=self.cache, revision=self.revision, progress=progress
         )
-        if new.shape[0] and embeddings.shape[0] and new.shape[1] != embeddings.shape[1]:
+        goes_on = known.embeddings.shape[0] > 0
+        identity = self._identify() if reader.new or not goes_on else known.identity
+        if goes_on and identity != known.identity:
             raise ValueError(
-                f"the encoder must give embeddings of one length: it gave {embeddings.shape[1]} to "
-                f"what was fitted, and now {new.shape[1]}"
+                "the encoder is not the one that embedded what was fitted: its files or its "
+                "revision differ; fit all reports again"
             )
-        embeddings = torch.cat([part for part in (embeddings, new) if part.shape[0]] or [new])
-        self._fitted = _Fitted(index, embeddings, reader.digests(), self._identify())
+        if new.shape[0] and goes_on and new.shape[1] != known.embeddings.shape[1]:
+            raise ValueError(
+                "the encoder must give embeddings of one length: it gave "
+                f"{known.embeddings.shape[1]} to what was fitted, and now {new.shape[1]}"
+            )
+        embeddings = torch.cat([part for part in (known.embeddings, new) if part.shape[0]] or [new])
+        self._fitted = _Fitted(index, embeddings, reader.digests(), identity)
         return self
 
     @property
@@ -213,6 +218,7 @@ class SemanticSimilarity(Similarity):
         See :meth:`Similarity.batch` for the arguments and errors.
         """
         fitted = self._require_fitted()
+        require_computing(dtype)
         r = fitted.index.positions(rows, "rows", show_ids=show_ids)
         c = r if columns is None else fitted.index.positions(columns, "columns", show_ids=show_ids)
         row_contents = fitted.contents[r]

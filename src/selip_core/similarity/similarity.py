@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Self, TypeAlias, final
 
 import torch
@@ -97,7 +98,7 @@ class Similarity(abc.ABC):
             show_ids: Name unknown ids in the error; ids can be accession numbers.
 
         Raises:
-            ValueError: If an id was not fitted, or nothing was.
+            ValueError: If an id was not fitted, or nothing was, or the dtype is another.
         """
 
     @abc.abstractmethod
@@ -270,11 +271,15 @@ class Similarity(abc.ABC):
         """Return what :meth:`describe` looks at; reports say the same where ``index`` has it so."""
         return Subject(type(self).__name__, self.index, self.index.says, self.batch)
 
-    def __add__(self, other: "Similarity") -> "MixedSimilarity":
+    def __add__(self, other: object) -> "MixedSimilarity":
+        if not isinstance(other, Similarity):
+            return NotImplemented
         left, right = _mixed(self), _mixed(other)
         return MixedSimilarity(left.scales + right.scales, left.parts + right.parts)
 
     def __mul__(self, scale: float) -> "MixedSimilarity":
+        if not isinstance(scale, Real):  # products are of kernels, finding by finding
+            return NotImplemented
         mixed = _mixed(self)
         return MixedSimilarity(tuple(scale * own for own in mixed.scales), mixed.parts)
 

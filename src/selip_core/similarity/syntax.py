@@ -17,6 +17,7 @@ from selip_core.similarity.explanation import SyntaxExplanation
 from selip_core.similarity.kernels import FindingKernel, dice, exact
 from selip_core.similarity.kernels.definition import definition
 from selip_core.similarity.operators import Index, SimilarityOperator
+from selip_core.similarity.operators.base import require_computing
 from selip_core.similarity.own_floor import lift_equal
 from selip_core.similarity.paths import Contents, build
 from selip_core.similarity.report_index import ReportIndex
@@ -249,6 +250,7 @@ class SyntaxSimilarity(Similarity):
         See :meth:`Similarity.batch` for the arguments and errors.
         """
         fitted = self._require_fitted()
+        require_computing(dtype)
         r = fitted.index.positions(rows, "rows", show_ids=show_ids)
         c = r if columns is None else fitted.index.positions(columns, "columns", show_ids=show_ids)
         rows_of_contents = fitted.contents[r]

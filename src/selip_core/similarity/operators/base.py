@@ -109,8 +109,7 @@ class SimilarityOperator(abc.ABC):
         """
         device = self.device if device is None else torch.device(device)
         dtype = self.dtype if dtype is None else dtype
-        if dtype not in COMPUTING_DTYPES:
-            raise ValueError(f"operators compute in float32 or float64, got {dtype}")
+        require_computing(dtype)
         stays = device.type == self.device.type and device.index in (None, self.device.index)
         return self if stays and dtype == self.dtype else self._to(device, dtype)
 
@@ -132,7 +131,7 @@ class SimilarityOperator(abc.ABC):
         """Return the entropies of the normalised rows and of the normalised columns, in nats.
 
         With ``p = s / r`` and ``r = sum s``: ``-sum p log p = log r - (sum s log s) / r``, so one
-        sweep over tiles serves both directions.
+        sweep over tiles serves both directions. NaN for zeros alone: they cannot be normalised.
         """
         rows, columns = self.shape
         by_row = torch.empty(rows, dtype=self.dtype, device=self.device)
@@ -188,6 +187,16 @@ def row_slices(rows: int, columns: int) -> Iterator[slice]:
     height = max(1, _TILE_VALUES // max(columns, 1))
     for start in range(0, rows, height):
         yield slice(start, min(start + height, rows))
+
+
+def require_computing(dtype: torch.dtype) -> None:
+    """Refuse another dtype than float32 and float64.
+
+    Raises:
+        ValueError: If it is another.
+    """
+    if dtype not in COMPUTING_DTYPES:
+        raise ValueError(f"operators compute in float32 or float64, got {dtype}")
 
 
 def computing_dtype(tensor: Tensor, name: str) -> torch.dtype:
