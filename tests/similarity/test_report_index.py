@@ -44,6 +44,14 @@ def test_different_reports_with_one_id_are_told_by_position():
     assert "'a'" not in str(caught.value)
 
 
+def test_positions_are_those_of_the_reports_that_come():
+    index = ReportIndex(["a", "b"], [1, 2])
+    for id, says in [("c", 1), ("b", 3)]:
+        index.add(Report(id=id), says)
+    with pytest.raises(ValueError, match=r"reports at positions \[1\] \(1 in all\)"):
+        index.check()
+
+
 def test_needs_a_report():
     with pytest.raises(ValueError, match="at least one report"):
         ReportIndex().check()

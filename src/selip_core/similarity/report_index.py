@@ -39,7 +39,7 @@ class ReportIndex:
     def __init__(self, ids: Sequence[str] = (), says: Sequence[int] = ()) -> None:
         self._positions = {id: position for position, id in enumerate(ids)}
         self._says = array("q", says)
-        self._read = len(self._says)
+        self._read = 0
         self._conflicts: list[int] = []
         self._as_tensor: Index | None = None
         self._fingerprint: int | None = None
