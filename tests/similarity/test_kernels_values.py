@@ -140,6 +140,11 @@ def test_scale_is_a_positive_quantity(scale):
         closeness("x", scale)
 
 
+def test_numbers_that_are_infinitely_many_scales_match_only_themselves():
+    kernel = closeness("x", scale=1e-10)
+    assert block(kernel, ["1e300", "1e301", "1"]).tolist() == torch.eye(3).tolist()
+
+
 def test_ordered_by_hand():
     kernel = ordered("x", ["low", "slightly low", "iso", "ｈｉｇｈ"])
     assert kernel.levels[-1] == "high"

@@ -1,5 +1,6 @@
 """Closeness of numbers with units, such as the size of a lesion."""
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import final
@@ -35,7 +36,8 @@ class Closeness(LineKernel):
             return value, 0.0
         if isinstance(self.scale, str) and quantity.unit != scale.unit:
             return quantity, 0.0
-        return (quantity.unit,), quantity.magnitude / scale.magnitude
+        place = quantity.magnitude / scale.magnitude
+        return ((quantity.unit,), place) if math.isfinite(place) else (quantity, 0.0)
 
     def of_gap(self, gaps: Float[Tensor, "*pairs"]) -> Float[Tensor, "*pairs"]:
         """Return ``exp(-gap)``."""
