@@ -241,6 +241,7 @@ def edit_card(folder, **changes):
         ({"definition": {"kind": "other"}}, "kind must be one of"),
         ({"definition": {"kind": "mixed"}}, "settings of mixed do not fit"),
         ({"definition": {"kind": "mixed", "scales": [2.0], "parts": []}}, "scales"),
+        ({"definition": {"kind": "mixed", "scales": [1.0], "parts": ["x"]}}, "got None"),
         ({"definition": {"kind": "syntax", "kernel": {"kind": "no"}}}, "needed a finding kernel"),
         ({"definition": None}, "'definition'"),
         ({"reports": 3}, r"ids\.json must hold 3 distinct ids"),

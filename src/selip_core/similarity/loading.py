@@ -43,7 +43,7 @@ def load_similarity(folder: str | os.PathLike[str]) -> Similarity:
     return similarity
 
 
-def similarity_from(definition: Json) -> Similarity:
+def similarity_from(definition: Any) -> Similarity:
     """Return the similarity, not fitted, of a definition.
 
     Raises:
@@ -53,7 +53,7 @@ def similarity_from(definition: Json) -> Similarity:
         >>> similarity_from(SyntaxSimilarity.paper().definition()).definition()["aggregation"]
         'mean'
     """
-    kind = definition.get("kind")
+    kind = definition.get("kind") if isinstance(definition, dict) else None
     if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f"the kind must be one of {sorted(_KINDS)}, got {kind!r}")
     settings = {name: value for name, value in definition.items() if name != "kind"}
