@@ -26,7 +26,8 @@ from selip_core.similarity.rendering import Template
 from selip_core.similarity.report_index import ReportIndex
 from selip_core.similarity.saving import Json, State
 from selip_core.similarity.shaping import Shaping
-from selip_core.similarity.similarity import Rows, Similarity, watched
+from selip_core.similarity.similarity import Rows, Similarity
+from selip_core.similarity.watched import watched
 from selip_core.similarity.word_reader import (
     DIGEST_BYTES,
     FIRST_CONTENT,

@@ -1,4 +1,8 @@
-"""A similarity of reports: fitted to a corpus once, asked for an operator every step."""
+"""A similarity of reports: fitted to a corpus once, asked for an operator every step.
+
+Similarities add up to a mix, and a mix is a similarity: the two stand in one file, since each makes
+the other.
+"""
 
 import abc
 import hashlib
@@ -423,22 +427,3 @@ def _mixed(similarity: Similarity) -> MixedSimilarity:
     if isinstance(similarity, MixedSimilarity):
         return similarity
     return MixedSimilarity((1.0,), (similarity,))
-
-
-def watched(reports: "Iterable[Report]", progress: bool) -> "Iterator[Report]":
-    """Yield the reports, with a bar if asked for.
-
-    Raises:
-        ValueError: If something else than a report comes.
-    """
-    if progress:
-        from tqdm import tqdm
-
-        reports = tqdm(reports, desc="reports", unit="report")
-    for number, report in enumerate(reports):
-        if not hasattr(report, "findings"):
-            raise ValueError(
-                f"reports must be selip_core.Report objects, got {type(report).__name__} at "
-                f"position {number}; read JSON with Report.model_validate or read_reports"
-            )
-        yield report

@@ -23,8 +23,9 @@ from selip_core.similarity.paths import Contents, build
 from selip_core.similarity.report_index import ReportIndex
 from selip_core.similarity.saving import Json, State
 from selip_core.similarity.shaping import Shaping
-from selip_core.similarity.similarity import Rows, Similarity, watched
+from selip_core.similarity.similarity import Rows, Similarity
 from selip_core.similarity.syntax_subject import syntax_subject
+from selip_core.similarity.watched import watched
 
 if TYPE_CHECKING:
     from selip_core.findings import Report
