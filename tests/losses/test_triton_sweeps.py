@@ -47,7 +47,7 @@ def test_needs_the_matrix_units_of_capability_8(
     monkeypatch.setattr(torch.version, "hip", None)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     device = torch.device("cuda")
-    assert triton_sweeps.triton_is_usable(device, torch.float16) is usable
+    assert (triton_sweeps.compiled_obstacle(device, torch.float16) is None) is usable
     if not usable:
         obstacle = triton_sweeps.triton_obstacle(device, torch.float16)
         assert obstacle == "it needs compute capability 8.0 and the device has 7.5"
@@ -62,7 +62,7 @@ def test_refuses_to_clamp() -> None:
 
 
 def test_auto_takes_it_for_large_batches_where_usable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_sweeps, "triton_is_usable", lambda device, dtype: True)
+    monkeypatch.setattr(triton_sweeps, "compiled_obstacle", lambda device, dtype: None)
     monkeypatch.setattr(triton_sweeps, "triton_obstacle", lambda device, dtype: None)
 
     def chosen(rows: int, across_processes: bool = False, clamped: bool = False) -> str:

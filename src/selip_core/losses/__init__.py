@@ -1,5 +1,6 @@
 """The contrastive loss with soft targets, and what a target has to be."""
 
+from selip_core.losses.backends import explain_backend
 from selip_core.losses.bidirectional import bidirectional_logsumexp
 from selip_core.losses.similarity_clip import similarity_clip_loss
 from selip_core.losses.similarity_clip_module import SimilarityCLIPLoss
@@ -16,5 +17,6 @@ __all__ = [
     "Target",
     "TiledTarget",
     "bidirectional_logsumexp",
+    "explain_backend",
     "similarity_clip_loss",
 ]

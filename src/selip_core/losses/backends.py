@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import final
 
+import torch.distributed as dist
+from jaxtyping import Float
 from torch import Tensor
 
 from selip_core.losses import chunked, clamped, dense, one_node, triton_sweeps
@@ -62,6 +64,12 @@ BACKENDS = {
 # Below this many rows a table of logits (1 MiB in float32) is cheaper than recomputing it.
 DENSE_ROWS = 512
 
+# Constants, or a compiler that traces the choice would fix the size of the batch.
+FEW_ROWS = f"up to {DENSE_ROWS} rows a table of logits is cheaper than recomputing it"
+CLAMPED = "it alone reads a target in tiles, as the clamped total needs"
+UNSEEN = "what it will compute on is not known"
+TRITON_USABLE = "its kernels can be compiled for these features"
+
 
 def select_backend(
     name: str,
@@ -85,7 +93,7 @@ def select_backend(
         ValueError: If there is no such back end, or it cannot do what is asked.
     """
     if name == "auto":
-        name = _automatic(rows, features, across_processes, clamped)
+        name, _ = _automatic(rows, features, across_processes, clamped)
     if name not in BACKENDS:
         raise ValueError(f"backend must be one of {['auto', *sorted(BACKENDS)]}, got {name!r}")
     backend = BACKENDS[name]
@@ -103,10 +111,56 @@ def select_backend(
     return backend
 
 
-def _automatic(rows: int, features: Tensor | None, across_processes: bool, clamped: bool) -> str:
+def explain_backend(
+    image_features: Float[Tensor, "n d"],
+    *,
+    backend: str = "auto",
+    clamp_eps: float | None = None,
+    group: "dist.ProcessGroup | None" = None,
+) -> str:
+    """Tell in a sentence which back end the loss takes for these features, and why.
+
+    Nothing is computed or sent. Arguments are those of
+    :func:`~selip_core.losses.similarity_clip_loss`, which chooses by the same rule.
+
+    Args:
+        image_features: What the loss would get; their number, type and device decide.
+        backend: ``"auto"``, or the name of a back end.
+        clamp_eps: None, or the paper's clamp.
+        group: The processes that share the batch.
+
+    Returns:
+        The name of the back end, a comma, and the reason.
+
+    Raises:
+        ValueError: If the loss would refuse the back end.
+
+    Example:
+        >>> import torch
+        >>> explain_backend(torch.eye(4))
+        'dense, since up to 512 rows a table of logits is cheaper than recomputing it'
+        >>> explain_backend(torch.eye(4), backend="chunked")
+        'chunked, since it was asked for by name'
+    """
+    rows, across, clamped = len(image_features), group is not None, clamp_eps is not None
+    select_backend(backend, rows, image_features, across_processes=across, clamped=clamped)
+    if backend != "auto":
+        return f"{backend}, since it was asked for by name"
+    name, reason = _automatic(rows, image_features, across, clamped)
+    return f"{name}, since {reason}"
+
+
+def _automatic(
+    rows: int, features: Tensor | None, across_processes: bool, clamped: bool
+) -> tuple[str, str]:
+    """Return the name that ``"auto"`` stands for, and why."""
     if rows <= DENSE_ROWS and not across_processes:
-        return "dense"
-    if clamped or features is None:
-        return "chunked"
-    usable = triton_sweeps.triton_is_usable(features.device, features.dtype)
-    return "triton" if usable else "chunked"
+        return "dense", FEW_ROWS
+    if clamped:
+        return "chunked", CLAMPED
+    if features is None:
+        return "chunked", UNSEEN
+    obstacle = triton_sweeps.compiled_obstacle(features.device, features.dtype)
+    if obstacle is not None:
+        return "chunked", f"triton cannot be used: {obstacle}"
+    return "triton", TRITON_USABLE

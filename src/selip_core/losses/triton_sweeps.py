@@ -36,14 +36,17 @@ def triton_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
     )
 
 
-def triton_is_usable(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether the Triton kernels are compiled for features of this kind.
+def compiled_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return why no Triton kernels are compiled for features of this kind; None if they are.
 
     Example:
-        >>> triton_is_usable(torch.device("cpu"), torch.float32)
-        False
+        >>> compiled_obstacle(torch.device("cpu"), torch.float64)
+        'its sums are float32 and the features are float64'
     """
-    return device.type == "cuda" and triton_obstacle(device, dtype) is None
+    obstacle = triton_obstacle(device, dtype)
+    if obstacle is None and device.type != "cuda":
+        return f"on {device} it is interpreted, which is for tests"
+    return obstacle
 
 
 def check_usable(device: torch.device, dtype: torch.dtype) -> None:
