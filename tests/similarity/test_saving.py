@@ -1,3 +1,4 @@
+import hashlib
 import json
 import sys
 from importlib.metadata import version
@@ -229,9 +230,48 @@ def test_no_folder(tmp_path):
         load_similarity(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["ids.json", "tensors.safetensors"])
+def test_a_changed_bit_is_found(fitted, folder, name):
+    fitted.save(folder)
+    content = bytearray((folder / name).read_bytes())
+    for place in (len(content) // 3, len(content) // 2, len(content) - 3):
+        content[place] ^= 1
+        (folder / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name} is damaged: its SHA-256 is .*save again"):
+            load_similarity(folder)
+        with pytest.raises(ValueError, match=f"{name} is damaged"):
+            fitted.load(folder)
+        content[place] ^= 1
+    (folder / name).write_bytes(content)
+    assert torch.equal(tables(load_similarity(folder)), tables(fitted))
+
+
+def test_ids_in_another_order_are_found(fitted, folder):
+    fitted.save(folder)
+    ids = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
+    (folder / "ids.json").write_text(json.dumps(ids[::-1]), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"ids\.json is damaged"):
+        load_similarity(folder)
+
+
 def edit_card(folder, **changes):
     card = json.loads((folder / "card.json").read_text(encoding="utf-8")) | changes
     (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+
+
+def read_tensors(folder):
+    tensors = load_file(folder / "tensors.safetensors")
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def write_tensors(folder, tensors):
+    """Write tensors and their hash, as if they had been saved."""
+    save_file(tensors, folder / "tensors.safetensors")
+    digests = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in ("ids.json", "tensors.safetensors")
+    }
+    edit_card(folder, sha256=digests)
 
 
 @pytest.mark.parametrize(
@@ -244,6 +284,8 @@ def edit_card(folder, **changes):
         ({"definition": {"kind": "mixed", "scales": [1.0], "parts": ["x"]}}, "got None"),
         ({"definition": {"kind": "syntax", "kernel": {"kind": "no"}}}, "needed a finding kernel"),
         ({"definition": None}, "'definition'"),
+        ({"sha256": None}, "must have a dict 'sha256'"),
+        ({"sha256": {}}, r"ids\.json is damaged"),
         ({"reports": 3}, r"ids\.json must hold 3 distinct ids"),
         ({"tensors": {}}, "other tensors than the card names"),
     ],
@@ -269,10 +311,9 @@ def test_edited_cards_are_refused(fitted, folder, changes, message):
 )
 def test_edited_tensors_are_refused(fitted, folder, name, change, message):
     fitted.save(folder)
-    path = folder / "tensors.safetensors"
-    tensors = {key: tensor.clone() for key, tensor in load_file(path).items()}
+    tensors = read_tensors(folder)
     tensors[name] = change(tensors[name]).contiguous()
-    save_file(tensors, path)
+    write_tensors(folder, tensors)
     with pytest.raises(ValueError, match=message) as caught:
         load_similarity(folder)
     assert "fit and save again" in str(caught.value)
@@ -280,11 +321,10 @@ def test_edited_tensors_are_refused(fitted, folder, name, change, message):
 
 def test_tables_must_fit_the_values(reports, folder):
     SyntaxSimilarity(dice("site")).fit(reports).save(folder)
-    path = folder / "tensors.safetensors"
-    tensors = {key: tensor.clone() for key, tensor in load_file(path).items()}
+    tensors = read_tensors(folder)
     name = next(name for name in tensors if name.endswith(".table"))
     tensors[name] = tensors[name][:1]
-    save_file(tensors, path)
+    write_tensors(folder, tensors)
     card = json.loads((folder / "card.json").read_text())
     shape = list(tensors[name].shape)
     edit_card(folder, tensors=card["tensors"] | {name: f"uint8 {shape}"})
@@ -305,10 +345,9 @@ def test_failed_loading_leaves_what_was_fitted(texts, reports, folder, tmp_path)
     mix = MAKERS["mixed"]().fit(texts)
     before = tables(mix)
     MAKERS["mixed"]().fit(reports).save(folder)
-    path = folder / "tensors.safetensors"
-    tensors = {key: tensor.clone() for key, tensor in load_file(path).items()}
+    tensors = read_tensors(folder)
     tensors["1.says"] -= 100
-    save_file(tensors, path)
+    write_tensors(folder, tensors)
     with pytest.raises(ValueError, match="'says'"):
         mix.load(folder)
     assert torch.equal(tables(mix), before)

@@ -17,6 +17,13 @@ from torch import Tensor
 
 from selip_core._version import __version__
 from selip_core.files import atomic_folder
+from selip_core.similarity.checked_files import (
+    AGAIN,
+    file_digest,
+    read_json,
+    require_digest,
+    write_json,
+)
 
 Json: TypeAlias = dict[str, Any]
 """What JSON can hold."""
@@ -28,8 +35,13 @@ CARD = "card.json"
 _IDS = "ids.json"
 _TENSORS = "tensors.safetensors"
 _PACKAGES = ("torch", "safetensors", "rapidfuzz", "sentence-transformers", "transformers")
-_ON_CARD: dict[str, type] = {"definition": dict, "facts": dict, "tensors": dict, "reports": int}
-_AGAIN = "fit and save again"
+_ON_CARD: dict[str, type] = {
+    "definition": dict,
+    "facts": dict,
+    "tensors": dict,
+    "sha256": dict,
+    "reports": int,
+}
 
 
 @final
@@ -103,7 +115,7 @@ class Saved:
         try:
             take_up(self.ids, self.state)
         except ValueError as error:
-            raise ValueError(f"{os.fspath(folder)} is damaged: {error}; {_AGAIN}") from error
+            raise ValueError(f"{os.fspath(folder)} is damaged: {error}; {AGAIN}") from error
 
 
 def write_saved(
@@ -154,6 +166,8 @@ def require_free(folder: str | os.PathLike[str], overwrite: bool = False) -> boo
 def read_saved(folder: str | os.PathLike[str]) -> Saved:
     """Read a folder; its tensors are mapped from the file, so that processes share them.
 
+    Each file is compared with the SHA-256 that the card has of it: a second a gigabyte.
+
     Raises:
         ValueError: If it is no saved similarity, of another format, or damaged.
         FileNotFoundError: If there is no such folder.
@@ -163,17 +177,17 @@ def read_saved(folder: str | os.PathLike[str]) -> Saved:
 
     folder = Path(folder)
     card = read_card(folder)
-    ids = _read_json(folder / _IDS, list)
+    for name in (_IDS, _TENSORS):
+        require_digest(folder / name, card["sha256"].get(name))
+    ids = read_json(folder / _IDS, list)
     if not all(isinstance(id, str) for id in ids) or len(set(ids)) != card["reports"]:
-        raise ValueError(f"{folder / _IDS} must hold {card['reports']} distinct ids; {_AGAIN}")
+        raise ValueError(f"{folder / _IDS} must hold {card['reports']} distinct ids; {AGAIN}")
     try:
         tensors = load_file(folder / _TENSORS)
-    except (SafetensorError, FileNotFoundError) as error:
-        raise ValueError(
-            f"{folder / _TENSORS} is missing or damaged ({error}); {_AGAIN}"
-        ) from error
+    except SafetensorError as error:
+        raise ValueError(f"{folder / _TENSORS} is damaged ({error}); {AGAIN}") from error
     if _shapes(tensors) != card["tensors"]:
-        raise ValueError(f"{folder / _TENSORS} holds other tensors than the card names; {_AGAIN}")
+        raise ValueError(f"{folder / _TENSORS} holds other tensors than the card names; {AGAIN}")
     return Saved(card["definition"], ids, State(tensors, card["facts"]))
 
 
@@ -189,15 +203,15 @@ def read_card(folder: str | os.PathLike[str]) -> Json:
         raise FileNotFoundError(f"there is no folder {folder}; save a similarity there first")
     if not (folder / CARD).is_file():
         raise ValueError(f"{folder} holds no saved similarity: it has no {CARD}")
-    card: Json = _read_json(folder / CARD, dict)
+    card: Json = read_json(folder / CARD, dict)
     if card.get("format") != FORMAT:
         raise ValueError(
             f"{folder / CARD} must be of format {FORMAT}, got {card.get('format')!r}; load it with "
-            f"the version of selip-core that the card names, or {_AGAIN}"
+            f"the version of selip-core that the card names, or {AGAIN}"
         )
     for name, kind in _ON_CARD.items():
         if not isinstance(card.get(name), kind):
-            raise ValueError(f"{folder / CARD} must have a {kind.__name__} {name!r}; {_AGAIN}")
+            raise ValueError(f"{folder / CARD} must have a {kind.__name__} {name!r}; {AGAIN}")
     return card
 
 
@@ -226,6 +240,9 @@ def hash_corpus(ids: Iterable[str], sayings: Iterable[bytes]) -> str:
 def _write_files(folder: Path, saved: Saved, corpus_hash: str) -> None:
     from safetensors.torch import save_file
 
+    tensors = {name: tensor.contiguous() for name, tensor in saved.state.tensors.items()}
+    save_file(tensors, folder / _TENSORS)
+    write_json(folder / _IDS, saved.ids)
     card = {
         "format": FORMAT,
         "kind": saved.definition["kind"],
@@ -236,11 +253,9 @@ def _write_files(folder: Path, saved: Saved, corpus_hash: str) -> None:
         "versions": _versions(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "tensors": _shapes(saved.state.tensors),
+        "sha256": {name: file_digest(folder / name) for name in (_IDS, _TENSORS)},
     }
-    tensors = {name: tensor.contiguous() for name, tensor in saved.state.tensors.items()}
-    save_file(tensors, folder / _TENSORS)
-    _write_json(folder / _IDS, saved.ids)
-    _write_json(folder / CARD, card, indent=2)
+    write_json(folder / CARD, card, indent=2)
 
 
 def _shapes(tensors: dict[str, Tensor]) -> dict[str, str]:
@@ -249,22 +264,6 @@ def _shapes(tensors: dict[str, Tensor]) -> dict[str, str]:
         name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
         for name, tensor in sorted(tensors.items())
     }
-
-
-def _write_json(path: Path, content: Any, indent: int | None = None) -> None:
-    text = json.dumps(content, ensure_ascii=False, indent=indent)
-    # A lone surrogate is a string that JSON can hold and UTF-8 cannot.
-    path.write_text(text, encoding="utf-8", errors="surrogatepass")
-
-
-def _read_json(path: Path, kind: type) -> Any:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
-    except (ValueError, FileNotFoundError) as error:
-        raise ValueError(f"{path} is missing or damaged; {_AGAIN}") from error
-    if not isinstance(content, kind):
-        raise ValueError(f"{path} must hold a JSON {kind.__name__}; {_AGAIN}")
-    return content
 
 
 def _versions() -> dict[str, str]:

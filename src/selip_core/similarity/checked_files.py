@@ -1,0 +1,59 @@
+"""JSON files, and digests by which damage to any file is found."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+AGAIN = "fit and save again"
+
+
+def write_json(path: Path, content: Any, indent: int | None = None) -> None:
+    """Write what JSON can hold, lone surrogates included: these are no UTF-8."""
+    text = json.dumps(content, ensure_ascii=False, indent=indent)
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+
+
+def read_json(path: Path, kind: type) -> Any:
+    """Return what a file holds.
+
+    Raises:
+        ValueError: If it is missing or no JSON, or holds another kind of value.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"{path} is missing or damaged; {AGAIN}") from error
+    if not isinstance(content, kind):
+        raise ValueError(f"{path} must hold a JSON {kind.__name__}; {AGAIN}")
+    return content
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal digits.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "empty"
+        >>> file.touch()
+        >>> file_digest(file)[:8]
+        'e3b0c442'
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_digest(path: Path, digest: Any) -> None:
+    """Refuse a file that is missing or not, bit by bit, the one that was written.
+
+    Raises:
+        ValueError: If so.
+    """
+    try:
+        own = file_digest(path)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing; {AGAIN}") from error
+    if own != digest:
+        raise ValueError(
+            f"{path} is damaged: its SHA-256 is {own}, and the card says {digest}; {AGAIN}"
+        )
