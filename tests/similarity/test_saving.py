@@ -14,6 +14,7 @@ from selip_core.similarity import (
     SemanticSimilarity,
     SyntaxSimilarity,
     dice,
+    embedding,
     exact,
     fuzzy,
     load_similarity,
@@ -352,6 +353,72 @@ def test_failed_loading_leaves_what_was_fitted(texts, reports, folder, tmp_path)
         mix.load(folder)
     assert torch.equal(tables(mix), before)
     assert isinstance(mix, MixedSimilarity)
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    """The folder of a model."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "weights").write_text("1")
+    loader = "selip_core.similarity.embeddings.load_encoder"
+    monkeypatch.setattr(loader, lambda name: count_letters)
+    return model
+
+
+def test_the_encoder_of_a_kernel_is_saved(reports, model, folder):
+    kernel = 0.5 * exact("signal") + 0.5 * embedding("site", model)
+    fitted = SyntaxSimilarity(kernel).fit(reports)
+    fitted.save(folder)
+    (identity,) = json.loads((folder / "card.json").read_text("utf-8"))["definition"]["encoders"]
+    loaded = SyntaxSimilarity(kernel).load(folder)
+    assert torch.equal(tables(loaded), tables(fitted))
+    new = Report(id="new", findings=[Finding(site="eye")])
+    assert len(loaded.extend([new]).index) == len(reports) + 1
+
+    (model / "weights").write_text("2")
+    with pytest.raises(ValueError, match=rf'encoders\[0\]: "sha256 .*" -> "{identity}"'):
+        SyntaxSimilarity(kernel).load(folder)
+
+
+def test_the_encoder_of_a_part_is_saved(reports, model, folder):
+    def make():
+        return 0.5 * MAKERS["paper"]() + 0.5 * SyntaxSimilarity(embedding("site", model))
+
+    make().fit(reports).save(folder)
+    make().load(folder)
+    (model / "weights").write_text("2")
+    with pytest.raises(ValueError, match=r"parts\[1\]\.encoders\[0\]: "):
+        make().load(folder)
+
+
+def test_what_an_encoder_was_stays_known(reports, model, folder):
+    fitted = SyntaxSimilarity(embedding("site", model)).fit(reports)
+    before = fitted.definition()
+    (model / "weights").write_text("2")
+    fitted.save(folder)
+    loaded = load_similarity(folder)
+    assert loaded.definition() == before
+    assert torch.equal(tables(loaded), tables(fitted))
+    with pytest.raises(ValueError, match="an encoder of the kernel is not the one that embedded"):
+        loaded.extend([Report(id="new", findings=[Finding(site="eye")])])
+    assert SyntaxSimilarity(embedding("site", model)).definition() != before
+
+
+def test_a_function_has_no_identity(reports, folder):
+    fitted = SyntaxSimilarity(embedding("site", count_letters)).fit(reports)
+    fitted.save(folder)
+    assert fitted.definition()["encoders"] == []
+    loaded = SyntaxSimilarity(embedding("site", count_letters)).load(folder)
+    assert torch.equal(tables(loaded), tables(fitted))
+
+
+def test_an_edited_identity_is_refused(reports, model, folder):
+    SyntaxSimilarity(embedding("site", model)).fit(reports).save(folder)
+    facts = json.loads((folder / "card.json").read_text("utf-8"))["facts"]
+    edit_card(folder, facts=facts | {"values.1": {"encoder": 1}})
+    with pytest.raises(ValueError, match="identity of an encoder must be a string, got 1"):
+        load_similarity(folder)
 
 
 def test_packed_strings():

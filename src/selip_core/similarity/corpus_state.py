@@ -39,7 +39,12 @@ def corpus_state(corpus: Corpus) -> State:
     for place, leaf in enumerate(corpus.kernel.leaves):
         for name, tensor in corpus.values[leaf].tensors.items():
             tensors[f"values.{place}.{name}"] = tensor
-    return State(tensors, {"kernel": str(corpus.kernel)})
+    encoders = {
+        f"values.{place}": {"encoder": corpus.values[leaf].encoder}
+        for place, leaf in enumerate(corpus.kernel.leaves)
+        if corpus.values[leaf].encoder is not None
+    }
+    return State(tensors, {"kernel": str(corpus.kernel), **encoders})
 
 
 def restored_corpus(kernel: FindingKernel, state: State) -> Corpus:
@@ -62,7 +67,7 @@ def restored_corpus(kernel: FindingKernel, state: State) -> Corpus:
     offsets = state.tensor("offsets", torch.int64, (None,))
     check_offsets(offsets, findings.shape[0], "contents")
     values = {
-        leaf: FieldValues(strings[leaf.fields], state.part(f"values.{place}").tensors)
+        leaf: _values(strings[leaf.fields], state.part(f"values.{place}"))
         for place, leaf in enumerate(kernel.leaves)
     }
     for leaf, of_leaf in values.items():
@@ -84,6 +89,13 @@ def content_digests(corpus: Corpus) -> list[bytes]:
         hashlib.sha256(b"".join(sorted(digests[f] for f in findings[start:stop]))).digest()
         for start, stop in itertools.pairwise(offsets)
     ]
+
+
+def _values(strings: PackedStrings, state: State) -> FieldValues:
+    encoder = state.facts.get("encoder")
+    if not isinstance(encoder, str | None):
+        raise ValueError(f"the identity of an encoder must be a string, got {encoder!r}")
+    return FieldValues(strings, state.tensors, encoder)
 
 
 def _reads(kernel: FindingKernel) -> tuple[Fields, ...]:

@@ -65,6 +65,7 @@ def similarity_from(definition: Any) -> Similarity:
 
 def _syntax(settings: Json) -> Similarity:
     kernel = kernel_from(settings.pop("kernel"))
+    settings.pop("encoders")  # what they were is part of what was learned
     return SyntaxSimilarity(kernel, **settings)
 
 

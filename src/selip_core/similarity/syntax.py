@@ -166,8 +166,16 @@ class SyntaxSimilarity(Similarity):
         """Learn further reports; tables are built again over all values.
 
         See :meth:`Similarity.extend` for the arguments and errors.
+
+        Raises:
+            ValueError: Also if an encoder of the kernel is another than it was.
         """
         fitted = self._require_fitted()
+        if self._encoders(None) != self._encoders(fitted):
+            raise ValueError(
+                "an encoder of the kernel is not the one that embedded what was fitted: its files "
+                "differ; fit all reports again"
+            )
         index = ReportIndex(fitted.index.ids, fitted.index.says.tolist())
         return self._learn(reports, index, CorpusBuilder.of(fitted.corpus), progress)
 
@@ -194,10 +202,11 @@ class SyntaxSimilarity(Similarity):
         return _Fitted(index, corpus, own, contents, self._labels(corpus, contents, normal))
 
     def definition(self) -> Json:
-        """Return the kernel and all settings."""
+        """Return the kernel, what its encoders' files are, and all settings."""
         return {
             "kind": "syntax",
             "kernel": definition(self.kernel),
+            "encoders": self._encoders(self._fitted),
             "aggregation": self.aggregation,
             "gamma": float(self.shaping.gamma),
             "min_similarity": float(self.shaping.min_similarity),
@@ -207,6 +216,15 @@ class SyntaxSimilarity(Similarity):
             "normal": self.normal,
             "negated": self.negated,
         }
+
+    def _encoders(self, fitted: "_Fitted | None") -> list[str]:
+        """Return what tells the encoders of the kernel from others: those that fitted, or now."""
+        leaves = self.kernel.leaves
+        if fitted is None:
+            found = [leaf.identify_encoder() for leaf in leaves]
+        else:
+            found = [fitted.corpus.values[leaf].encoder for leaf in leaves]
+        return [identity for identity in found if identity is not None]
 
     def _state(self) -> State:
         fitted = self._require_fitted()

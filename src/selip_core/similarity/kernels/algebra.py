@@ -103,6 +103,10 @@ class LeafKernel(FindingKernel):
     ) -> Float[Tensor, "*pairs"]:
         """Return the similarity by codes, with broadcasting; NaN where it is to be left out."""
 
+    def identify_encoder(self) -> str | None:
+        """Return what tells the encoder that it compares by from others; ``None`` without one."""
+        return None
+
     def check(self, values: FieldValues) -> None:
         """Look at the tensors of values that were read from a file.
 

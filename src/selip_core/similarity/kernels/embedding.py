@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from selip_core.similarity.embeddings import Encoder, embed
+from selip_core.similarity.embeddings import Encoder, embed, encoder_identity
 from selip_core.similarity.kernels.field import FieldKernel, Missing, qualified_name
 from selip_core.similarity.kernels.values import Codes, FieldValues
 
@@ -28,6 +28,14 @@ class Embedding(FieldKernel):
                 "encoder must be the name or folder of a sentence-transformers model, a model with "
                 f"encode, or a callable, got {type(self.encoder).__name__}"
             )
+
+    def identify_encoder(self) -> str | None:
+        """Return the hash of the model; ``None`` for a callable, which cannot be told apart."""
+        return encoder_identity(self.encoder)
+
+    def read(self, values: Sequence[str]) -> FieldValues:
+        """Return the values, ready to be compared, with what the encoder is."""
+        return replace(super().read(values), encoder=self.identify_encoder())
 
     def prepare(self, values: Sequence[str]) -> dict[str, Tensor]:
         """Return the embeddings, float32, of unit norm."""
@@ -62,7 +70,8 @@ def embedding(
             joined by spaces and embedded together.
         encoder: The name or folder of a sentence-transformers model (loaded in float32 when the
             values are read), such a model, or any callable from a list of texts to a matrix with a
-            row a text. Only a name or folder can be saved with the kernel.
+            row a text. Only a name or folder can be saved with the kernel; what the model's files
+            are is saved too, and another model is refused.
         missing: What a pair with a missing value is worth, see
             :data:`~selip_core.similarity.kernels.Missing`.
 

@@ -20,10 +20,13 @@ class FieldValues:
     Attributes:
         strings: Distinct, normalised, none missing.
         tensors: By name, such as a table between the values; they are saved with the similarity.
+        encoder: What tells the encoder that made the tensors from others, see
+            :func:`~selip_core.similarity.embeddings.encoder_identity`; ``None`` where none did.
     """
 
     strings: Sequence[str]
     tensors: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    encoder: str | None = None
 
     def require_rows(self, name: str, *shape: int) -> None:
         """Refuse a tensor that is missing, or whose shape does not begin like this.
