@@ -68,6 +68,22 @@ def test_only_kernels_add_up():
         exact("a") + 0.3
 
 
+def test_sum_of_several_is_their_sum():
+    parts = [0.2 * exact("x"), 0.3 * dice("x"), 0.5 * fuzzy("x")]
+    assert sum(parts) == parts[0] + parts[1] + parts[2]
+    with pytest.raises(TypeError, match="unsupported operand"):
+        1 + exact("x")
+
+
+@pytest.mark.parametrize("other", ["0.5", None, [1], torch.ones(2)], ids=repr)
+def test_weights_and_powers_are_numbers(other):
+    name = type(other).__name__
+    with pytest.raises(ValueError, match=f"by a kernel, or by a weight that is a number, .*{name}"):
+        exact("x") * other
+    with pytest.raises(ValueError, match=f"to a power that is a number, got {name}"):
+        exact("x") ** other
+
+
 def test_weights_and_powers_are_checked():
     with pytest.raises(ValueError, match="not negative, got -1"):
         -1.0 * exact("a")

@@ -4,6 +4,7 @@ import abc
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TypeAlias, final
 
 import torch
@@ -19,8 +20,11 @@ LeafValues: TypeAlias = "Callable[[LeafKernel], Float[Tensor, '*pairs']]"
 class FindingKernel(abc.ABC):
     """A symmetric similarity of two findings in ``[0, 1]``, built from the values of their fields.
 
+    ``sum`` of several is their sum.
+
     Raises:
-        ValueError: If a weight is negative or not finite, or a power is not positive.
+        ValueError: If a weight is no number, negative or not finite, or a power is no number or not
+            positive.
 
     Example:
         The kernel of the paper:
@@ -70,22 +74,26 @@ class FindingKernel(abc.ABC):
             return NotImplemented
         return Sum((*_terms(self), *_terms(other)))
 
+    def __radd__(self, other: object) -> "FindingKernel":
+        # Where Python's sum() begins.
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
     def __mul__(self, other: "FindingKernel | float") -> "FindingKernel":
         if isinstance(other, FindingKernel):
             return Product(self, other)
-        return Scaled(float(other), self)
+        return Scaled(_number(other, "a kernel is multiplied by a kernel, or by a weight"), self)
 
     def __rmul__(self, other: float) -> "FindingKernel":
-        return Scaled(float(other), self)
+        return self * other
 
     def __pow__(self, gamma: float) -> "FindingKernel":
-        return Power(self, float(gamma))
+        return Power(self, _number(gamma, "a kernel is raised to a power"))
 
 
 class LeafKernel(FindingKernel):
     """A kernel that reads the values of findings, and is not made of other kernels.
 
-    Those of this package derive from :class:`~selip_core.similarity.kernels.FieldKernel`.
+    Those of this package derive from :class:`~selip_core.similarity.FieldKernel`.
     """
 
     @property
@@ -274,6 +282,12 @@ class Power(FindingKernel):
     def __str__(self) -> str:
         kernel = f"({self.kernel})" if self.kernel.parts else str(self.kernel)
         return f"{kernel} ** {self.gamma:g}"
+
+
+def _number(value: object, use: str) -> float:
+    if not isinstance(value, Real):
+        raise ValueError(f"{use} that is a number, got {type(value).__name__}")
+    return float(value)
 
 
 def _terms(kernel: FindingKernel) -> tuple[FindingKernel, ...]:
