@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 
@@ -150,6 +151,18 @@ def test_writes_json_and_a_picture(folder, tmp_path, capsys):
     assert json.loads(json_path.read_text(encoding="utf-8"))["reports"] == 5
     assert "<svg" in plot.read_text(encoding="utf-8")
     assert "own pair" in capsys.readouterr().out
+
+
+def test_what_a_picture_lacks_is_told_before_the_work(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("selip_core.cli.similarity._fitted", None)
+    (tmp_path / "file").touch()
+    arguments = ["similarity", "describe", folder, "--plot"]
+    assert main([*arguments, str(tmp_path / "file" / "plot.png")]) == 2
+    assert "cannot write to the folder" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main([*arguments, str(tmp_path / "new" / "plot.png")]) == 2
+    assert "selip-core[plot]" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_explains_a_pair(folder, capsys):

@@ -49,8 +49,11 @@ def fit(arguments: argparse.Namespace) -> int:
 
 def describe(arguments: argparse.Namespace) -> int:
     """Print what a similarity makes of batches."""
+    from selip_core._optional import require
     from selip_core.folders import require_writable
 
+    if arguments.plot is not None:
+        require("matplotlib", "plot")
     for path in (arguments.json, arguments.plot):
         if path not in (None, "-"):
             require_writable(Path(path).parent)
