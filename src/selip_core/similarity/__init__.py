@@ -5,7 +5,12 @@ from selip_core.similarity.explanation import Explanation
 from selip_core.similarity.figures import plot_batch
 from selip_core.similarity.identical import identical_positives
 from selip_core.similarity.kernels import (
+    FieldKernel,
+    FieldValues,
     FindingKernel,
+    LineKernel,
+    Missing,
+    TableKernel,
     closeness,
     dice,
     embedding,
@@ -21,8 +26,10 @@ from selip_core.similarity.operators import (
     Factored,
     Identity,
     LowRank,
+    RowBlocks,
     ScaledSum,
     SimilarityOperator,
+    Sparse,
 )
 from selip_core.similarity.semantic import SemanticSimilarity
 from selip_core.similarity.similarity import MixedSimilarity, Similarity
@@ -35,15 +42,22 @@ __all__ = [
     "ExpCosine",
     "Explanation",
     "Factored",
+    "FieldKernel",
+    "FieldValues",
     "FindingKernel",
     "Identity",
+    "LineKernel",
     "LowRank",
+    "Missing",
     "MixedSimilarity",
+    "RowBlocks",
     "ScaledSum",
     "SemanticSimilarity",
     "Similarity",
     "SimilarityOperator",
+    "Sparse",
     "SyntaxSimilarity",
+    "TableKernel",
     "closeness",
     "dice",
     "embedding",

@@ -24,6 +24,16 @@ class Explanation(abc.ABC):
 
     Attributes:
         value: Their similarity, as ``batch([a], [b])`` has it, in ``[0, 1]``.
+
+    Example:
+        >>> from selip_core import Finding, Report, SyntaxSimilarity
+        >>> pons = Finding(site="pons")
+        >>> reports = [Report(id="a", findings=[pons]), Report(id="b", normal=True)]
+        >>> explanation = SyntaxSimilarity().fit(reports).explain("a", "b")
+        >>> print(explanation)
+        similarity 0: one report is normal and the other is not
+        >>> explanation.value, explanation.as_dict()["reason"]
+        (0.0, 'one normal')
     """
 
     value: float

@@ -65,7 +65,7 @@ def closeness(
             ``"5 mm"``: then only its kind is compared by closeness, and quantities of other kinds
             match if they are equal.
         missing: What a pair with a missing value is worth, see
-            :data:`~selip_core.similarity.kernels.Missing`.
+            :data:`~selip_core.similarity.Missing`.
 
     Raises:
         ValueError: If ``scale`` is not a positive number with or without a unit.

@@ -116,7 +116,7 @@ def dice(field: str | tuple[str, ...], ngram: int = 1, *, missing: Missing = "eq
         ngram: Characters (Unicode code points) in a row that make an element of the set; 1: single
             characters.
         missing: What a pair with a missing value is worth, see
-            :data:`~selip_core.similarity.kernels.Missing`.
+            :data:`~selip_core.similarity.Missing`.
 
     Raises:
         ValueError: If ``ngram`` is not a positive whole number.

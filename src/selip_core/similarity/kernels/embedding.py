@@ -73,7 +73,7 @@ def embedding(
             row a text. Only a name or folder can be saved with the kernel; what the model's files
             are is saved too, and another model is refused.
         missing: What a pair with a missing value is worth, see
-            :data:`~selip_core.similarity.kernels.Missing`.
+            :data:`~selip_core.similarity.Missing`.
 
     Raises:
         ValueError: If the encoder is none of these; and when values are read, if it does not return

@@ -39,7 +39,7 @@ def exact(field: str | tuple[str, ...], *, missing: Missing = "equal") -> Exact:
     Args:
         field: The field to read; or several as a tuple, whose words are joined.
         missing: What a pair with a missing value is worth, see
-            :data:`~selip_core.similarity.kernels.Missing`.
+            :data:`~selip_core.similarity.Missing`.
 
     Example:
         >>> print(exact("site"), exact("site", missing="nothing"))

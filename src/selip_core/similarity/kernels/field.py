@@ -34,7 +34,8 @@ class FieldKernel(LeafKernel):
     Args:
         field: The field to read; or several as a tuple, whose words are joined by spaces and
             which are missing if all are.
-        missing: What a pair with a missing value is worth, see :data:`Missing`.
+        missing: What a pair with a missing value is worth, see
+            :data:`~selip_core.similarity.Missing`.
 
     Raises:
         ValueError: If an argument is none of these.

@@ -102,7 +102,7 @@ def fuzzy(
             function of your own derive from ``TableKernel``.
         cutoff: Similarities below it are 0, in ``[0, 1]``.
         missing: What a pair with a missing value is worth, see
-            :data:`~selip_core.similarity.kernels.Missing`.
+            :data:`~selip_core.similarity.Missing`.
 
     Raises:
         ValueError: If rapidfuzz has no such scorer, it is a distance or is not normalised, or

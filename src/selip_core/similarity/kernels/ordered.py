@@ -53,7 +53,7 @@ def ordered(
         levels: From the lowest to the highest, as fields are compared: in Unicode's form NFKC,
             upper and lower case apart.
         missing: What a pair with a missing value is worth, see
-            :data:`~selip_core.similarity.kernels.Missing`.
+            :data:`~selip_core.similarity.Missing`.
 
     Raises:
         ValueError: If there are less than two levels, or two are equal, or one is not a string.

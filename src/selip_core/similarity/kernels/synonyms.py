@@ -59,7 +59,7 @@ def synonyms(
         table: From a word to the words that mean the same; or groups of words that do. As fields
             are compared: in Unicode's form NFKC, upper and lower case apart.
         missing: What a pair with a missing value is worth, see
-            :data:`~selip_core.similarity.kernels.Missing`.
+            :data:`~selip_core.similarity.Missing`.
 
     Raises:
         ValueError: If the table is empty, something in it is not a string or not several, or a word

@@ -23,6 +23,19 @@ class SimilarityOperator(abc.ABC):
     Values lie in ``[0, 1]`` and have no unit; whoever uses them as a target normalises them.
     Operators compute in float32 or float64: vectors in a lower precision are raised to it, and
     autocast does not reach inside.
+
+    Example:
+        >>> from selip_core import Finding, Report, SyntaxSimilarity
+        >>> from selip_core.similarity import exact
+        >>> sites = {"a": "pons", "b": "insula", "c": "pons"}
+        >>> reports = [Report(id=i, findings=[Finding(site=site)]) for i, site in sites.items()]
+        >>> operator = SyntaxSimilarity(exact("site")).fit(reports).batch()
+        >>> operator.shape, operator.row_sums()
+        ((3, 3), tensor([2., 1., 2.]))
+        >>> operator.matmul(torch.tensor([[1.0], [2.0], [4.0]])).squeeze(1)
+        tensor([5., 2., 5.])
+        >>> operator.select(torch.tensor([0]), torch.tensor([2, 1])).dense()
+        tensor([[1., 0.]])
     """
 
     @property
