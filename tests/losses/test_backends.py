@@ -131,6 +131,33 @@ def test_second_derivative_is_refused_by_the_single_node(
             torch.autograd.grad(gradient.square().sum(), leaves)
 
 
+@pytest.mark.parametrize("clamp_eps", [None, 1e-3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_second_derivative_in_one_input_is_refused(
+    index: int, dtype: torch.dtype, clamp_eps: float | None, batch: Callable[..., Any]
+) -> None:
+    leaves = [leaf.detach() for leaf in batch(4, dtype=dtype)]
+    leaf = leaves[index].requires_grad_()
+    options = {"target": torch.ones(4, 4), "clamp_eps": clamp_eps, "backend": "chunked"}
+    (gradient,) = torch.autograd.grad(
+        similarity_clip_loss(*leaves, **options), leaf, create_graph=True
+    )
+    with pytest.raises(RuntimeError, match=r"no second derivative .* use backend='dense'"):
+        (gradient.sum() + leaf.sum()).backward()
+
+
+def test_derivative_of_a_gradient_by_a_weight_of_the_loss_is_refused(
+    batch: Callable[..., Any],
+) -> None:
+    leaves = [leaf.detach() for leaf in batch(4)]
+    weight, images = torch.tensor(2.0, requires_grad=True), leaves[0].requires_grad_()
+    loss = weight * similarity_clip_loss(*leaves, backend="chunked")
+    (gradient,) = torch.autograd.grad(loss, images, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"no second derivative .* use backend='dense'"):
+        torch.autograd.grad(gradient.sum() + weight, weight)
+
+
 def test_second_derivative_of_dense(batch: Callable[..., Any]) -> None:
     assert torch.autograd.gradgradcheck(
         lambda *leaves: similarity_clip_loss(*leaves, backend="dense"), batch(3, 2)

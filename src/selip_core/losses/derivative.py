@@ -17,7 +17,8 @@ def first_derivative_only(backward: Callable[..., Gradients]) -> Callable[..., G
     incoming one has none, so that a gradient penalty would silently count as a constant.
 
     Args:
-        backward: Takes a context with saved tensors and the incoming gradients.
+        backward: Takes a context with saved tensors, every differentiable input among them, and
+            the incoming gradients.
     """
 
     @functools.wraps(backward)
@@ -26,7 +27,7 @@ def first_derivative_only(backward: Callable[..., Gradients]) -> Callable[..., G
             gradients = backward(ctx, *incoming)
         if not torch.is_grad_enabled():
             return gradients
-        inputs = [saved for saved in ctx.saved_tensors if saved is not None]
+        inputs = [value for value in (*ctx.saved_tensors, *incoming) if value is not None]
         return tuple(
             None if value is None else _Refused.apply(value, *inputs)  # type: ignore[no-untyped-call]
             for value in gradients

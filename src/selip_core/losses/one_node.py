@@ -98,7 +98,9 @@ class _SoftCrossEntropy(torch.autograd.Function):
             attraction += pull
         if weights.uniform:
             attraction += weights.uniform * wide_texts.mean(0)
-        ctx.save_for_backward(image_features, texts, logit_scale, rows, columns, pull)
+        # The text features only so that their second derivative is refused.
+        inputs = image_features, text_features, logit_scale
+        ctx.save_for_backward(*inputs, texts, rows, columns, pull)
         ctx.target, ctx.weights, ctx.ranks, ctx.sweeps = target, weights, ranks, sweeps
         repulsion = weights.repulsion * (rows.sum() + columns[ranks.own].sum())
         return (repulsion - scale * (images * attraction).sum()) / ranks.total
@@ -106,7 +108,7 @@ class _SoftCrossEntropy(torch.autograd.Function):
     @staticmethod
     @first_derivative_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        image_features, texts, logit_scale, rows, columns, pull = ctx.saved_tensors
+        image_features, _, logit_scale, texts, rows, columns, pull = ctx.saved_tensors
         weights, ranks, dtype = ctx.weights, ctx.ranks, rows.dtype
         with full_precision(texts):
             images, scale = working(image_features), logit_scale.to(rows)
