@@ -218,6 +218,17 @@ def test_no_rows_leave_the_columns_empty() -> None:
     assert not text_products.any()
 
 
+@pytest.mark.parametrize("count", [0, 5])
+def test_no_columns_leave_the_rows_empty(count: int) -> None:
+    images, texts = drawn(count, 0, 3)
+    rows, columns, image_products, text_products = sweeps_of(triton_sweeps, images, texts, 14.0)
+    assert rows.shape == (count,)
+    assert (rows == -torch.inf).all()
+    assert columns.shape == (0,)
+    assert text_products.shape == (0, 3)
+    assert not image_products.any()
+
+
 def test_features_need_not_be_contiguous() -> None:
     images, texts = drawn(30, 40, 12)
     strided = images.repeat(1, 2)[:, :12], texts.T.contiguous().T

@@ -93,7 +93,7 @@ def logsumexps(
     Column partials take ``4 n m / block`` bytes, with more than the workspace in panels of rows.
     """
     images, texts = images.contiguous(), texts.contiguous()
-    rows = images.new_empty(len(images), dtype=torch.float32)
+    rows = images.new_full((len(images),), -torch.inf, dtype=torch.float32)
     columns = images.new_full((len(texts),), -torch.inf, dtype=torch.float32)
     tiles = fixed_arguments(images, texts)
     block = tiles["BLOCK_ROWS"]

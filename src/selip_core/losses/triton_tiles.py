@@ -91,7 +91,12 @@ def input_precision() -> str:
 
 
 def row_panels(rows: int, block: int, block_bytes: int) -> Iterator[slice]:
-    """Yield slices of whole blocks of rows, each within the workspace or one block."""
+    """Yield slices of whole blocks of rows, each within the workspace or one block.
+
+    None of blocks that take no bytes, as without columns: there is nothing to compute.
+    """
+    if block_bytes == 0:
+        return
     size = block * max(1, WORKSPACE_BYTES // block_bytes)
     for start in range(0, rows, size):
         yield slice(start, min(start + size, rows))
