@@ -1,5 +1,8 @@
 """Fitting, extending and asking for batches, whatever the similarity."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -75,6 +78,21 @@ def test_reads_any_iterable_once(name, texts):
     fitted = make(name).fit(texts)
     streamed = make(name).fit(report for report in texts)
     assert torch.equal(fitted.batch().dense(), streamed.batch().dense())
+
+
+def test_keeps_no_report(name, texts):
+    kept = []
+
+    def made():
+        for report in texts:
+            copy = report.model_copy()
+            kept.append(weakref.ref(copy))
+            yield copy
+
+    similarity = make(name).fit(made())
+    assert len(similarity.index) == len(kept) == len(texts)
+    gc.collect()
+    assert not any(report() for report in kept)
 
 
 def test_positions_are_ids(name, texts):

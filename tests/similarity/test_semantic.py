@@ -273,7 +273,14 @@ def test_mixes_with_syntax():
     assert nested.batch(["3", "0"], dtype=torch.float64).dtype == torch.float64
 
 
-@pytest.mark.parametrize("combine", [lambda s: s * s, lambda s: s + 0.5, lambda s: "x" * s])
+def test_sum_of_several_is_their_mix():
+    parts = [0.5 * SyntaxSimilarity(), 0.5 * SemanticSimilarity(letters)]
+    assert sum(parts).definition() == (parts[0] + parts[1]).definition()
+
+
+@pytest.mark.parametrize(
+    "combine", [lambda s: s * s, lambda s: s + 0.5, lambda s: 1 + s, lambda s: "x" * s]
+)
 def test_only_numbers_scale_and_only_similarities_add(combine):
     with pytest.raises(TypeError, match=r"unsupported operand|multiply sequence"):
         combine(SyntaxSimilarity())

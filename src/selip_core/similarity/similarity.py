@@ -49,6 +49,17 @@ class Similarity(abc.ABC):
     Similarities mix by ``0.5 * syntax + 0.5 * semantic``. To add one, derive from it; what
     :meth:`save` and :meth:`load` need is :meth:`definition`, ``_state``, ``_restore`` and
     ``_sayings``.
+
+    Example:
+        >>> from selip_core import Finding, Report, SyntaxSimilarity
+        >>> sites = {"a": "pons", "b": "insula", "c": "pons"}
+        >>> reports = [Report(id=i, findings=[Finding(site=site)]) for i, site in sites.items()]
+        >>> similarity = SyntaxSimilarity().fit(reports)
+        >>> similarity.index.ids
+        ['a', 'b', 'c']
+        >>> similarity.batch(["a", "b"], ["c"]).dense()
+        tensor([[1.0000],
+                [0.0168]])
     """
 
     @abc.abstractmethod
@@ -281,6 +292,10 @@ class Similarity(abc.ABC):
         left, right = _mixed(self), _mixed(other)
         return MixedSimilarity(left.scales + right.scales, left.parts + right.parts)
 
+    def __radd__(self, other: object) -> "Similarity":
+        # Where Python's sum() begins.
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
     def __mul__(self, scale: float) -> "MixedSimilarity":
         if not isinstance(scale, Real):  # products are of kernels, finding by finding
             return NotImplemented
@@ -323,7 +338,11 @@ class MixedSimilarity(Similarity):
             )
 
     def fit(self, reports: "Iterable[Report]", *, progress: bool = False) -> Self:
-        """Fit every part to the corpus, or none."""
+        """Fit every part to the corpus, or none.
+
+        Each part reads the reports, so all are held in memory until the last has: a generator saves
+        nothing here. Then none is kept.
+        """
         reports = list(reports)
         with _all_or_none(self.parts):
             for part in self.parts:
@@ -331,7 +350,7 @@ class MixedSimilarity(Similarity):
         return self
 
     def extend(self, reports: "Iterable[Report]", *, progress: bool = False) -> Self:
-        """Extend every part, or none."""
+        """Extend every part, or none; meanwhile the new reports are held, as by :meth:`fit`."""
         reports = list(reports)
         with _all_or_none(self.parts):
             for part in self.parts:
