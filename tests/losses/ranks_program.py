@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
 
 from selip_core.losses import SimilarityCLIPLoss
-from selip_core.similarity.operators import LowRank
+from selip_core.similarity.operators import Dense, LowRank
 
 PROCESSES = 4
 TIMEOUT_SECONDS = 5
@@ -48,6 +48,21 @@ def own_input(case: dict[str, Any], rank: int) -> tuple[list[Tensor], dict[str, 
     return [images, texts, tensor(case["scale"], dtype)], options
 
 
+class WithoutTiles:
+    """A target that cannot be read in tiles."""
+
+    def __init__(self, table: Tensor) -> None:
+        self.table = Dense(table)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "tile":
+            raise AttributeError(name)
+        return getattr(self.table, name)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "WithoutTiles":
+        return self
+
+
 def spoil(spoiled: str, leaves: list[Tensor], options: dict[str, Any]) -> None:
     """Make this rank's input wrong in one way."""
     if spoiled == "rows":
@@ -60,6 +75,8 @@ def spoil(spoiled: str, leaves: list[Tensor], options: dict[str, Any]) -> None:
         options["target"] = options["target"][:, 1:]
     elif spoiled == "negative":
         options["target"] = -options["target"]
+    elif spoiled == "no tiles":
+        options["target"] = WithoutTiles(options["target"])
     elif spoiled == "type":
         leaves[:2] = [leaf.double() for leaf in leaves[:2]]
 

@@ -114,6 +114,7 @@ def make_cases() -> dict[str, Case]:
     clamped = make_case([2, 3], soft=True)
     clamped["settings"] = {"clamp_eps": 1e-3}
     mixed = make_case([2, 3, 1], dtype="float32")
+    able = make_case([2, 3, 1], soft=True, statistics=True)
     return {
         **cases,
         **{f"spoiled {spoiled}": spoiled_case(spoiled) for spoiled in SPOILED},
@@ -121,6 +122,7 @@ def make_cases() -> dict[str, Case]:
         "all masked": all_masked,
         "clamped": clamped,
         "mixed types": {**mixed, "spoiled": "type", "spoiled_rank": 1},
+        "mixed targets": {**able, "spoiled": "no tiles", "spoiled_rank": 1},
         "nothing": make_case([0, 0]),
     }
 
@@ -220,8 +222,9 @@ def test_wrong_input_of_one_rank_fails_on_all(shares: Shares, spoiled: str) -> N
         assert other == "rank 1 failed its check of the batch; its own error says why"
 
 
-def test_ranks_that_call_differently(shares: Shares) -> None:
-    messages = [rank["error"] for rank in shares("mixed types")]
+@pytest.mark.parametrize("mixed", ["types", "targets"])
+def test_ranks_that_call_differently(shares: Shares, mixed: str) -> None:
+    messages = [rank["error"] for rank in shares(f"mixed {mixed}")]
     assert all("all ranks of the group must call the loss alike" in text for text in messages)
     assert len(messages) == 3
 

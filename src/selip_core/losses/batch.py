@@ -13,7 +13,10 @@ from selip_core.losses import checks
 from selip_core.losses.agreement import Statement, agree
 from selip_core.losses.precision import accumulation_dtype
 from selip_core.losses.ranks import Ranks
-from selip_core.losses.target import EntropyTarget, SelectableTarget, Target
+from selip_core.losses.target import EntropyTarget, SelectableTarget, Target, TiledTarget
+
+# What a target can do decides what is sent.
+TARGETS = (Target, SelectableTarget, TiledTarget, EntropyTarget)
 
 
 @final
@@ -99,9 +102,7 @@ class Batch:
         return self._without_masked(ranks) if masked else Agreed(self, ranks)
 
     def _fingerprint(self, settings: tuple[object, ...]) -> int:
-        kinds = [
-            isinstance(self.target, kind) for kind in (Target, SelectableTarget, EntropyTarget)
-        ]
+        kinds = [isinstance(self.target, kind) for kind in TARGETS]
         features = self.image_features
         return zlib.crc32(repr((settings, kinds, features.dtype, features.shape[1])).encode())
 
