@@ -20,8 +20,7 @@ class FieldValues:
     Attributes:
         strings: Distinct, normalised, none missing.
         tensors: By name, such as a table between the values; they are saved with the similarity.
-        encoder: What tells the encoder that made the tensors from others, see
-            :func:`~selip_core.similarity.embeddings.encoder_identity`; ``None`` where none did.
+        encoder: What tells the encoder that made the tensors from others; ``None`` where none did.
     """
 
     strings: Sequence[str]
