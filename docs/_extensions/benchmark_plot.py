@@ -48,6 +48,25 @@ def batch_figure(result: dict[str, Any]) -> Any:
     return figure
 
 
+def precision_figure(result: dict[str, Any]) -> Any:
+    """Draw the errors of gradients by the place where attraction and repulsion meet."""
+    names = list(dict.fromkeys(row["loss"] for row in result["results"]))
+    figure, every_axes = new_figure(columns=len(names))
+    for name, axes in zip(names, every_axes, strict=True):
+        rows = [row for row in result["results"] if row["loss"] == name]
+        ways = list(rows[0]["errors"])
+        width = 0.8 / len(ways)
+        for place, way in enumerate(ways):
+            left = [group + width * (place - (len(ways) - 1) / 2) for group in range(len(rows))]
+            axes.bar(left, [row["errors"][way] for row in rows], width, label=way)
+        labels = [f"{row['features']}\n{row['dtype']}" for row in rows]
+        axes.set_xticks(range(len(rows)), labels, fontsize="small")
+        axes.set(title=name, yscale="log", ylim=(1e-4, 10), ylabel="error of the gradients")
+        axes.axhline(1, color="grey", linewidth=0.8, linestyle="dotted")
+    every_axes[0].legend(frameon=False, loc="upper left", fontsize="small")
+    return figure
+
+
 def new_figure(columns: int) -> Any:
     """Return an empty figure and its axes."""
     from matplotlib.figure import Figure
@@ -61,6 +80,13 @@ FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], Any], str]] = {
         "similarity",
         fit_figure,
         "Seconds and largest memory of a fit over the number of reports, both axes logarithmic.",
+    ),
+    "loss-precision": (
+        "loss_precision",
+        precision_figure,
+        "Errors of the gradients in bfloat16 and float16, relative to the gradients, on a "
+        "logarithmic axis, for random and for converged features, of four ways to add attraction "
+        "and repulsion.",
     ),
     "similarity-batch": (
         "similarity",

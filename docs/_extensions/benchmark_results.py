@@ -8,7 +8,15 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
-from loss_results import communication_rows
+from loss_results import (
+    communication_rows,
+    gpu_rows,
+    loss_bar_rows,
+    memory_rows,
+    precision_rows,
+    target_rows,
+    time_rows,
+)
 from similarity_results import bar_rows, batch_rows, fit_rows, product_rows
 from sphinx.application import Sphinx
 
@@ -72,7 +80,13 @@ def single_seed_rows(result: dict[str, Any]) -> Rows:
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Rows]]] = {
     "demo": ("demo", demo_rows),
     "import-time": ("import_time", import_rows),
+    "loss-bars": ("loss", loss_bar_rows),
     "loss-communication": ("loss_communication", communication_rows),
+    "loss-gpu": ("loss", gpu_rows),
+    "loss-memory": ("loss", memory_rows),
+    "loss-precision": ("loss_precision", precision_rows),
+    "loss-target": ("loss", target_rows),
+    "loss-time": ("loss", time_rows),
     "seeds": ("demo_seeds", seed_rows),
     "single-seeds": ("demo_seeds", single_seed_rows),
     "similarity-bars": ("similarity", bar_rows),

@@ -1,9 +1,14 @@
-"""Tables of the loss for the directive ``benchmark-results``."""
+"""Tables of the loss for the directive ``benchmark-results``, bars that are met or missed."""
 
 from collections.abc import Sequence
 from typing import Any
 
-Rows = Sequence[Sequence[str]]
+from similarity_results import GIB, Rows, bar, milliseconds, part
+
+MIB = 2**20
+NOT_RUN = "not yet run"
+MOST_SHARE = 10  # percent, of a target of at most this share of distinct findings or contents:
+FEW_DISTINCT, MANY_ROWS = 0.2, 16_384
 
 
 def communication_rows(result: dict[str, Any]) -> Rows:
@@ -24,3 +29,173 @@ def communication_rows(result: dict[str, Any]) -> Rows:
         for name, found in losses.items()
     ]
     return [header, *rows]
+
+
+def time_rows(result: dict[str, Any]) -> Rows:
+    """Return seconds of a step, and what they are of those of the dense loss and of open_clip's."""
+    rows, formula = part(result, "time"), result["formula"]
+    names = list(rows[0]["seconds"])
+    table = [
+        [
+            f"{row['rows']:,}",
+            *(milliseconds(row["seconds"][name]) for name in names),
+            *(
+                f"{row['seconds']['chunked'] / row['seconds'][name]:.2f}"
+                for name in ("dense", formula)
+            ),
+        ]
+        for row in rows
+    ]
+    return [["rows", *names, "chunked : dense", f"chunked : {formula}"], *table]
+
+
+def memory_rows(result: dict[str, Any]) -> Rows:
+    """Return what a step adds to the memory of a process."""
+    rows = part(result, "memory")
+    header = ["rows", "loss", "one step adds", "gradients among it", "largest of the process"]
+    table = [
+        [
+            f"{row['rows']:,}",
+            row["loss"],
+            mebibytes(row["step_bytes"]),
+            mebibytes(row["gradient_bytes"]),
+            mebibytes(row["peak_bytes"]),
+        ]
+        for row in rows
+    ]
+    return [header, *table]
+
+
+def target_rows(result: dict[str, Any]) -> Rows:
+    """Return what a target adds to plain CLIP."""
+    header = [
+        "similarity", "rows N", "width U", "U/N", "plain CLIP", "with the target", "share",
+        "dense, with the table",
+    ]  # fmt: skip
+    table = [
+        [
+            row["similarity"],
+            f"{row['rows']:,}",
+            f"{row['width']:,}",
+            f"{row['width'] / row['rows']:.2f}",
+            milliseconds(row["seconds"]["plain"]),
+            milliseconds(row["seconds"]["with target"]),
+            f"{share_of_target(row):.1f} %",
+            milliseconds(row["seconds"]["dense, with a table"])
+            if "dense, with a table" in row["seconds"]
+            else "",
+        ]
+        for row in part(result, "target")
+    ]
+    return [header, *table]
+
+
+def share_of_target(row: dict[str, Any]) -> float:
+    """Return what the target adds, in percent of the time of plain CLIP."""
+    seconds = row["seconds"]
+    return 100 * float(seconds["with target"] / seconds["plain"] - 1)
+
+
+def gpu_rows(result: dict[str, Any]) -> Rows:
+    """Return times, memory and shares of the product's rate; one row if it was not run."""
+    found = part(result, "gpu")
+    header = ["loss", "step", "share of a product's rate", "most memory"]
+    if "not_run" in found:
+        return [header, [f"{NOT_RUN}: {found['not_run']}", "", "", ""]]
+    table = [
+        [
+            row["loss"],
+            milliseconds(row["seconds"]),
+            f"{100 * row['share']:.0f} %",
+            f"{row['peak_bytes'] / GIB:.2f} GiB",
+        ]
+        for row in found["losses"]
+    ]
+    most = found["most"]
+    last = [f"triton, {most['rows']:,} rows", milliseconds(most["seconds"]), ""]
+    return [header, *table, [*last, f"{most['peak_bytes'] / GIB:.2f} GiB"]]
+
+
+def loss_bar_rows(result: dict[str, Any]) -> Rows:
+    """Return every bar, what was measured, and whether it is met."""
+    quick = any(found["quick"] for found in result["parts"].values())
+    return [
+        ["what", "bar", "measured in a quick run of small sizes" if quick else "measured", "met"],
+        *time_bars(result),
+        *memory_bars(part(result, "memory")),
+        *(target_bar(row) for row in part(result, "target")[:2]),
+        *gpu_bars(part(result, "gpu"), result["formula"]),
+    ]
+
+
+def time_bars(result: dict[str, Any]) -> Rows:
+    """Return the bars of the time of 8192 rows."""
+    found = {row["rows"]: row["seconds"] for row in part(result, "time")}.get(8192)
+    what = "chunked, 8192 rows"
+    rows = []
+    for name, bound in (("dense", 1.25), (result["formula"], 1)):
+        value = found["chunked"] / found[name] if found else None
+        rows.append(bar(what, f"times the time of {name}", bound, value, at_most=True))
+    return rows
+
+
+def memory_bars(rows: Sequence[dict[str, Any]]) -> Rows:
+    """Return the bar of what a step of 8192 rows adds to the memory."""
+    added = {row["loss"]: row["step_bytes"] for row in rows if row["rows"] == 8192}
+    value = added["chunked"] / added["dense"] if added else None
+    return [bar("chunked, 8192 rows", "of the memory of dense", 0.2, value, at_most=True)]
+
+
+def target_bar(row: dict[str, Any]) -> Sequence[str]:
+    """Return the bar of what a target adds; it is for many rows and few distinct findings."""
+    asked = row["rows"] >= MANY_ROWS and row["width"] / row["rows"] <= FEW_DISTINCT
+    what = f"target: {row['similarity']}, U ≤ N/5, N ≥ {MANY_ROWS}"
+    unit = "% over plain CLIP"
+    return bar(what, unit, MOST_SHARE, share_of_target(row) if asked else None, at_most=True)
+
+
+def gpu_bars(found: dict[str, Any], formula: str) -> Rows:
+    """Return the bars of a GPU."""
+    if "not_run" in found:
+        asked = (
+            ("triton, bfloat16, 32768 rows", "at least 50 % of the rate of a product"),
+            ("triton, bfloat16, 32768 rows", f"at least 3 times as fast as {formula}, autocast"),
+            ("triton, bfloat16, 32768 rows", "at least 1.5 times as fast as inf-cl"),
+            ("triton, bfloat16, 1048576 rows", "at most 20 GiB"),
+        )
+        return [[what, bound, NOT_RUN, ""] for what, bound in asked]
+    losses = {row["loss"]: row for row in found["losses"]}
+    ours, what = losses["triton"], f"triton, {found['dtype']}, {found['rows']} rows"
+
+    def faster(name: str) -> float | None:
+        return losses[name]["seconds"] / ours["seconds"] if name in losses else None
+
+    most = found["most"]
+    largest = f"triton, {found['dtype']}, {most['rows']} rows"
+    return [
+        bar(what, "% of the rate of a product", 50, 100 * ours["share"]),
+        bar(what, f"times as fast as {formula}, autocast", 3, faster(formula)),
+        bar(what, "times as fast as inf-cl", 1.5, faster("inf-cl")),
+        bar(largest, "GiB", 20, most["peak_bytes"] / GIB, at_most=True),
+    ]
+
+
+def mebibytes(count: float) -> str:
+    """Return a size in MiB."""
+    return f"{count / MIB:.0f} MiB"
+
+
+def precision_rows(result: dict[str, Any]) -> Rows:
+    """Return the errors of gradients in percent of their norm."""
+    ways = list(result["results"][0]["errors"])
+    table = [
+        [row["loss"], row["features"], row["dtype"], *(percent(row["errors"][way]) for way in ways)]
+        for row in result["results"]
+    ]
+    return [["loss", "features", "precision", *ways], *table]
+
+
+def percent(share: float) -> str:
+    """Return a share in percent, with two figures; whole percents from 10 on."""
+    value = 100 * share
+    return f"{value:.0f} %" if value >= 10 else f"{value:#.2g} %"

@@ -1,0 +1,67 @@
+"""The losses that are compared, and one step of one of them."""
+
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from selip_core.losses import similarity_clip_loss
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+WIDTH = 512
+SCALE = 1 / 0.07
+FORMULA = "open_clip's formula"
+
+
+def open_clip_formula(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+    """Return ``ClipLoss`` of open_clip in one process, as its source has it: two tables."""
+    own = torch.arange(len(images), device=images.device)
+    per_image, per_text = scale * images @ texts.T, scale * texts @ images.T
+    return (cross_entropy(per_image, own) + cross_entropy(per_text, own)) / 2
+
+
+def one_table(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+    """Return CLIP's loss with one table of logits, transposed for the other direction."""
+    own = torch.arange(len(images), device=images.device)
+    logits = scale * images @ texts.T
+    return (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
+
+
+def losses() -> dict[str, Loss]:
+    """Return what runs anywhere, by name; open_clip's own where it can be imported."""
+    found: dict[str, Loss] = {
+        "chunked": partial(similarity_clip_loss, backend="chunked"),
+        "dense": partial(similarity_clip_loss, backend="dense"),
+        FORMULA: open_clip_formula,
+    }
+    if find_spec("open_clip") is not None:
+        from open_clip import ClipLoss  # type: ignore[import-not-found]
+
+        found["open_clip"] = ClipLoss()
+    return found
+
+
+def batch(
+    rows: int,
+    width: int = WIDTH,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return random images and texts of unit norm and a scale, leaves that take gradients."""
+    generator = torch.Generator(device).manual_seed(0)
+    images, texts = (
+        normalize(torch.randn(rows, width, generator=generator, device=device), dim=1).to(dtype)
+        for _ in range(2)
+    )
+    scale = torch.tensor(SCALE, device=device)
+    return images.requires_grad_(), texts.requires_grad_(), scale.requires_grad_()
+
+
+def step(loss: Loss, leaves: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
+    """Return the loss and its gradients: one forward and one backward."""
+    value = loss(*leaves)
+    return value.detach(), *torch.autograd.grad(value, leaves)

@@ -1,0 +1,42 @@
+"""The memory of one step of one loss in this process, as one line of JSON; ``loss.py`` starts it.
+
+Run: ``python benchmarks/loss_peak.py chunked 8192``.
+"""
+
+import argparse
+import json
+
+import torch
+
+from loss_formulas import batch, losses, step
+from similarity_fit import THREADS, peak_bytes
+
+WARM_UP_ROWS = 128
+
+
+def main() -> None:
+    """Step once on few rows, for what libraries keep, and then on all."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("loss", choices=losses())
+    parser.add_argument("rows", type=int)
+    arguments = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    loss = losses()[arguments.loss]
+    step(loss, batch(WARM_UP_ROWS))
+    leaves = batch(arguments.rows)
+    before = peak_bytes()
+    gradients = step(loss, leaves)
+    after = peak_bytes()
+    result = {
+        "loss": arguments.loss,
+        "rows": arguments.rows,
+        "peak_bytes_before": before,
+        "peak_bytes": after,
+        "step_bytes": after - before,
+        "gradient_bytes": sum(gradient.nbytes for gradient in gradients),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
