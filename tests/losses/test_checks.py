@@ -26,6 +26,7 @@ def loss(images: Any = EYE, texts: Any = EYE, scale: Any = 1.0, **options: Any) 
         (EYE, EYE.double(), r"same floating type, got torch.float32 and torch.float64"),
         (EYE.int(), EYE.int(), r"same floating type, got torch.int32 and torch.int32"),
         (EYE, EYE.to("meta"), r"same device, got cpu and meta"),
+        (EYE, EYE.to_sparse(), r"text_features must be a dense tensor, got torch.sparse_coo"),
         (torch.ones(0, 4), torch.ones(0, 4), r"at least one pair, got 0 rows"),
     ],
 )
@@ -38,6 +39,12 @@ def test_features(images: Tensor, texts: Tensor, message: str) -> None:
 def test_scale(scale: Tensor) -> None:
     with pytest.raises(ValueError, match="one floating number, the multiplier itself, got shape"):
         loss(scale=scale)
+
+
+@pytest.mark.parametrize("number", [None, "2"])
+def test_no_number(number: Any) -> None:
+    with pytest.raises(ValueError, match=r"logit_scale must be one floating number, .*, got "):
+        loss(scale=number)
 
 
 @pytest.mark.parametrize("bias", [torch.ones(2), torch.ones((), dtype=torch.int64)])
@@ -74,6 +81,7 @@ def test_not_finite(name: str, value: float) -> None:
         (EYE - 0.1, "not negative, got 6 negative"),
         (EYE * torch.nan, "must be finite"),
         (EYE.to("meta"), "device of the features, cpu, got meta"),
+        (EYE.to_sparse(), r"must be a dense tensor, got torch.sparse_coo; make it an operator"),
         ([[1.0]], "members of selip_core.losses.Target, got list"),
     ],
 )

@@ -1,13 +1,14 @@
 """What may come into the loss; every message says what was needed, what came and what to do."""
 
 import math
+from typing import SupportsFloat
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from selip_core._assertions import require
-from selip_core.losses.precision import LOW_PRECISION
+from selip_core.losses.precision import LOW_PRECISION, accumulation_dtype
 from selip_core.losses.target import (
     SelectableTarget,
     Target,
@@ -48,6 +49,10 @@ def _check_tensors(image_features: Tensor, text_features: Tensor) -> None:
             raise ValueError(
                 f"{name} must be a torch tensor, got {type(features).__name__}; "
                 "convert it with torch.as_tensor"
+            )
+        if features.layout != torch.strided:
+            raise ValueError(
+                f"{name} must be a dense tensor, got {features.layout}; call .to_dense()"
             )
 
 
@@ -96,16 +101,18 @@ def scalar(name: str, number: Tensor | float, like: Tensor) -> Tensor:
     """Return the logit scale or the logit bias as a tensor without dimensions.
 
     Raises:
-        ValueError: If it has more than one element or is not floating.
+        ValueError: If it is no number, has more than one element or is not floating.
     """
+    meaning = ", the multiplier itself" if name == "logit_scale" else ""
+    needed = f"{name} must be one floating number{meaning}"
     if not isinstance(number, Tensor):
-        return torch.tensor(float(number), dtype=torch.float64, device=like.device)
+        if not isinstance(number, SupportsFloat):
+            raise ValueError(f"{needed}, got {type(number).__name__}")
+        # Not float64 for all: not every device has it.
+        dtype = accumulation_dtype(like.dtype)
+        return torch.tensor(float(number), dtype=dtype, device=like.device)
     if number.numel() != 1 or not number.is_floating_point():
-        meaning = ", the multiplier itself" if name == "logit_scale" else ""
-        raise ValueError(
-            f"{name} must be one floating number{meaning}, got shape {tuple(number.shape)} of "
-            f"{number.dtype}"
-        )
+        raise ValueError(f"{needed}, got shape {tuple(number.shape)} of {number.dtype}")
     return number.reshape(())
 
 
@@ -195,6 +202,11 @@ def as_target(
         )
     if not isinstance(target, Tensor):
         return check_selectable(target) if masked else target
+    if target.layout != torch.strided:
+        raise ValueError(
+            f"a table of similarities must be a dense tensor, got {target.layout}; make it an "
+            "operator, as with selip_core.similarity.operators.Sparse, or call .to_dense()"
+        )
     # Here, not above: whoever brings an operator, or none, needs nothing of the other package.
     from selip_core.similarity.operators import Dense
 
