@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from selip_core.losses import similarity_clip_loss
+from selip_core.losses.ranks import Ranks
 from selip_core.similarity.operators import LowRank
 
 PROGRAM = Path(__file__).with_name("ranks_program.py")
@@ -242,6 +243,21 @@ def test_no_rows_on_any_rank(shares: Shares) -> None:
 def test_no_pair_left_on_any_rank(shares: Shares) -> None:
     messages = [rank["error"] for rank in shares("all masked")]
     assert all("mask must be True for at least one pair" in text for text in messages)
+
+
+def test_ranks_of_equal_size_send_what_they_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = []
+
+    def keep(received: Tensor, own: Tensor, group: Any) -> None:
+        sent.append(own.data_ptr())
+
+    monkeypatch.setattr("selip_core.losses.ranks._exchange", lambda *names: keep)
+    group: Any = object()
+    features, gradient = torch.ones(3, 2), torch.ones(6, 2)
+    together = Ranks(group, sizes=(3, 3), rank=1)
+    together.gather(features)
+    together.scatter_sum(gradient)
+    assert sent == [features.data_ptr(), gradient.data_ptr()]
 
 
 def test_clamps_are_refused(shares: Shares) -> None:

@@ -42,10 +42,11 @@ class Ranks:
             return features
         # Collectives want equal shapes: every rank sends as many rows as the largest holds.
         longest, width = max(self.sizes), features.shape[1]
-        sent = features.new_zeros(longest, width)
-        sent[: len(features)] = features
+        sent = _lengthened(features, longest)
         received = features.new_empty(len(self.sizes) * longest, width)
         _exchange("all_gather_single", "all_gather_into_tensor")(received, sent, group=self.group)
+        if self._are_equal:
+            return received
         parts = received.reshape(-1, longest, width)
         return torch.cat([part[:size] for part, size in zip(parts, self.sizes, strict=True)])
 
@@ -76,16 +77,28 @@ class Ranks:
         """Return this rank's rows of the sum over ranks."""
         if self.group is None:
             return gradient
-        longest, width = max(self.sizes), gradient.shape[1]
-        sent = gradient.new_zeros(len(self.sizes), longest, width)
-        start = 0
-        for slot, size in zip(sent, self.sizes, strict=True):
-            slot[:size] = gradient[start : start + size]
-            start += size
-        received = gradient.new_empty(longest, width)
+        longest = max(self.sizes)
+        if not self._are_equal:
+            parts = torch.split(gradient, list(self.sizes))
+            gradient = torch.cat([_lengthened(part, longest) for part in parts])
+        received = gradient.new_empty(longest, gradient.shape[1])
         reduce_scatter = _exchange("reduce_scatter_single", "reduce_scatter_tensor")
-        reduce_scatter(received, sent.flatten(0, 1), group=self.group)
+        reduce_scatter(received, gradient.contiguous(), group=self.group)
         return received[: self.sizes[self.rank]]
+
+    @property
+    def _are_equal(self) -> bool:
+        """Whether all ranks hold as many rows: then nothing has to be copied."""
+        return min(self.sizes) == max(self.sizes)
+
+
+def _lengthened(features: Shaped[Tensor, "n d"], rows: int) -> Shaped[Tensor, "rows d"]:
+    """Return the features with zeros below, contiguous; themselves where they are so already."""
+    if len(features) == rows:
+        return features.contiguous()
+    longer = features.new_zeros(rows, features.shape[1])
+    longer[: len(features)] = features
+    return longer
 
 
 def _exchange(name: str, older_name: str) -> Callable[..., object]:
