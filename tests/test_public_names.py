@@ -28,6 +28,7 @@ HEAVY = [
     "nibabel",
     "pydantic",
     "rapidfuzz",
+    "safetensors",
     "sentence_transformers",
     "transformers",
     "triton",
@@ -56,6 +57,17 @@ def test_unknown_name_is_an_attribute_error():
 
 def test_import_loads_nothing_heavy():
     assert heavy_modules_after("import selip_core") == []
+
+
+def test_operators_need_torch_and_jaxtyping_alone():
+    code = (
+        "import sys\n"
+        "for name in ('numpy', 'pydantic', 'rapidfuzz', 'safetensors', 'tqdm'):\n"
+        "    sys.modules[name] = None\n"
+        "import warnings; warnings.simplefilter('ignore')\n"
+        "import torch; from selip_core.similarity import SyntaxSimilarity, Dense"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Bad input at the command line: one message, no value from the data, nothing half-written."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -220,7 +219,7 @@ def test_a_sequence_that_the_settings_name_is_known(private, settings, tmp_path)
 
 def test_ctrl_c_before_training_says_how_to_go_on(private, settings, tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Validator, "__init__", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(Validator, "__init__", lambda *_: signal.raise_signal(signal.SIGINT))
         assert run_pretrain(private, settings(), tmp_path / "run") == 130
     told = only_message(capsys)
     assert told.strip().endswith(
@@ -234,8 +233,8 @@ def test_a_second_ctrl_c_before_the_first_checkpoint_starts_anew(
     private, settings, tmp_path, capsys, monkeypatch
 ):
     def press_twice(self):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
         patch.setattr(Validator, "__call__", press_twice)
@@ -248,8 +247,8 @@ def test_a_second_ctrl_c_in_a_step_leaves_the_last_checkpoint(
     private, settings, tmp_path, capsys, monkeypatch
 ):
     def press_twice(self):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     config = settings(epochs=2, validate_every=2)
     with monkeypatch.context() as patch:

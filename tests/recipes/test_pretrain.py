@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def press_ctrl_c_at(monkeypatch, step):
     def step_then_interrupt(self, batch):
         loss = take_step(self, batch)
         if self.position.step == step:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return loss
 
     monkeypatch.setattr(Trainer, "step", step_then_interrupt)
@@ -97,7 +96,7 @@ def test_an_interrupt_while_validating_stops_after_it(manifest, make_config, tmp
     validate = Validator.__call__
 
     def interrupt_then_validate(self):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         return validate(self)
 
     config = make_config(epochs=1)

@@ -154,7 +154,9 @@ def similarities(corpus, tmp_path):
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_operators_travel_from_workers(similarities, context):
+def test_operators_travel_from_workers(similarities, context, monkeypatch):
+    # What a spawned worker unpickles, it imports by the name that this module has here.
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
     if context not in torch.multiprocessing.get_all_start_methods():
         pytest.skip(f"this system cannot {context}")
     loader = DataLoader(

@@ -3,9 +3,8 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
-import numpy
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,6 +14,9 @@ from selip_core.similarity.description import Description
 from selip_core.similarity.operators import Index, ScaledSum, SimilarityOperator
 from selip_core.similarity.report_index import ReportIndex
 from selip_core.similarity.summaries import BatchSummary, CorpusSummary, Distribution, ReportPair
+
+if TYPE_CHECKING:
+    import numpy
 
 BATCH_SIZES = (16, 64, 256, 1024, 4096)
 
@@ -92,6 +94,8 @@ def describe(
     sizes = _checked_sizes(batch_sizes, len(subject.index))
     _check_range(samples=(samples, 1, math.inf), threshold=(threshold, 0, 1))
     _check_range(pairs=(pairs, 0, math.inf))
+    import numpy
+
     random = numpy.random.default_rng(seed)
     summaries, costs, distribution = [], [], None
     for size in sizes:
@@ -135,7 +139,7 @@ def _check_range(**arguments: tuple[float, float, float]) -> None:
             raise ValueError(f"{name} must be {allowed}, got {value}")
 
 
-def _drawn(random: numpy.random.Generator, reports: int, size: int) -> Index:
+def _drawn(random: "numpy.random.Generator", reports: int, size: int) -> Index:
     """Return the positions of different reports."""
     if size == reports:
         return torch.arange(reports)

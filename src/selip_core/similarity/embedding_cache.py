@@ -12,7 +12,6 @@ from typing import final
 
 import torch
 from jaxtyping import Float, UInt8
-from safetensors import SafetensorError
 from torch import Tensor
 
 from selip_core.files import atomic_path
@@ -81,7 +80,7 @@ class EmbeddingCache:
 
 def _read(path: Path) -> tuple[UInt8[Tensor, "texts 32"], Float[Tensor, "texts r"]]:
     """Return hashes and embeddings; none, with a warning, if the file is damaged."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
