@@ -94,7 +94,7 @@ class _SoftCrossEntropy(torch.autograd.Function):
         attraction = weights.own * wide_texts[ranks.own]
         pull = None
         if target is not None:
-            pull = weights.similarity * target.matmul(wide_texts)
+            pull = target.matmul(wide_texts).mul_(weights.similarity)
             attraction += pull
         if weights.uniform:
             attraction += weights.uniform * wide_texts.mean(0)
@@ -119,7 +119,7 @@ class _SoftCrossEntropy(torch.autograd.Function):
             wide_images = images.to(dtype)
             if pull is not None:
                 image_products -= pull
-                text_products -= weights.similarity * ctx.target.rmatmul(wide_images)
+                text_products.sub_(ctx.target.rmatmul(wide_images), alpha=weights.similarity)
             if weights.uniform:
                 image_products -= weights.uniform * texts.mean(0, dtype=dtype)
                 text_products -= weights.uniform / ranks.total * wide_images.sum(0)

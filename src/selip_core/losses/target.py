@@ -106,19 +106,22 @@ class TwoWayTarget:
 
     def matmul(self, x: Float[Tensor, "columns d"]) -> Float[Tensor, "rows d"]:
         """Return the product with ``x``, by one pass over the similarities."""
-        by_row, by_column = self.matmul_each(x)
-        return (by_row + by_column) / 2
+        by_row, by_column = self._matmul_both(x)
+        return torch.addcdiv(by_column, by_row, self.row_sums[:, None]).div_(2)
 
     def matmul_each(
         self, x: Float[Tensor, "columns d"]
     ) -> tuple[Float[Tensor, "rows d"], Float[Tensor, "rows d"]]:
         """Return ``diag(1/r) S @ x`` and ``S diag(1/c) @ x``."""
-        both = torch.cat([x, x / self.column_sums[:, None]], 1)
-        by_row, by_column = self.similarities.matmul(both).chunk(2, 1)
+        by_row, by_column = self._matmul_both(x)
         return by_row / self.row_sums[:, None], by_column
+
+    def _matmul_both(self, x: Tensor) -> tuple[Tensor, ...]:
+        both = torch.cat([x, x / self.column_sums[:, None]], 1)
+        return self.similarities.matmul(both).chunk(2, 1)
 
     def rmatmul(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "columns d"]:
         """Return the product of the transpose with ``x``, by one pass over the similarities."""
         both = torch.cat([x / self.row_sums[:, None], x], 1)
         by_row, by_column = self.similarities.rmatmul(both).chunk(2, 1)
-        return (by_row + by_column / self.column_sums[:, None]) / 2
+        return torch.addcdiv(by_row, by_column, self.column_sums[:, None]).div_(2)

@@ -60,15 +60,15 @@ class SimilarityOperator(abc.ABC):
 
     @abc.abstractmethod
     def _matmul(self, x: Float[Tensor, "columns d"]) -> Float[Tensor, "rows d"]:
-        """Return ``S @ x`` for ``x`` of this operator's precision."""
+        """Return ``S @ x`` for ``x`` of this operator's precision, as a new tensor."""
 
     @abc.abstractmethod
     def _rmatmul(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "columns d"]:
-        """Return ``S.T @ x`` for ``x`` of this operator's precision."""
+        """Return ``S.T @ x`` for ``x`` of this operator's precision, as a new tensor."""
 
     @abc.abstractmethod
     def _tile(self, rows: slice, columns: slice) -> Float[Tensor, "tile_rows tile_columns"]:
-        """Return a contiguous block as a table."""
+        """Return a contiguous block as a table, not to be written into."""
 
     @abc.abstractmethod
     def _select(self, rows: Index, columns: Index) -> "SimilarityOperator":

@@ -75,13 +75,16 @@ class ScaledSum(SimilarityOperator):
         return ScaledSum(self.scales, tuple(part._select(rows, columns) for part in self.operators))
 
     def _tile(self, rows: slice, columns: slice) -> Tensor:
-        return self._sum([part._tile(rows, columns) for part in self.operators])
+        # Tiles can be views of a table: the first is copied before the others are added.
+        first, *others = (part._tile(rows, columns) for part in self.operators)
+        return self._sum([first.clone(), *others])
 
     def _to(self, device: torch.device, dtype: torch.dtype) -> Self:
         return type(self)(self.scales, tuple(part.to(device, dtype) for part in self.operators))
 
     def _sum(self, parts: list[Tensor]) -> Tensor:
-        total = self.scales[0] * parts[0]
+        """Return the scaled sum; the first part is written into."""
+        total = parts[0] if self.scales[0] == 1 else parts[0].mul_(self.scales[0])
         for scale, part in zip(self.scales[1:], parts[1:], strict=True):
-            total = total + scale * part
+            total.add_(part, alpha=scale)
         return total
