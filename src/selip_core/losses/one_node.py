@@ -90,20 +90,21 @@ class _SoftCrossEntropy(torch.autograd.Function):
         scale = logit_scale.to(images.device, dtype)
         rows, columns = sweeps.logsumexps(images, texts, scale)
         columns = ranks.logsumexp(columns)
-        wide_texts = texts.to(dtype)
-        attraction = weights.own * wide_texts[ranks.own]
         pull = None
         if target is not None:
-            pull = target.matmul(wide_texts).mul_(weights.similarity)
+            pull = images.new_zeros(images.shape, dtype=dtype)
+            target.add_matmul(pull, texts, weights.similarity)
+        attraction = weights.own * texts[ranks.own].to(dtype)
+        if pull is not None:
             attraction += pull
         if weights.uniform:
-            attraction += weights.uniform * wide_texts.mean(0)
+            attraction += weights.uniform * texts.mean(0, dtype=dtype)
         # The text features only so that their second derivative is refused.
         inputs = image_features, text_features, logit_scale
         ctx.save_for_backward(*inputs, texts, rows, columns, pull)
         ctx.target, ctx.weights, ctx.ranks, ctx.sweeps = target, weights, ranks, sweeps
         repulsion = weights.repulsion * (rows.sum() + columns[ranks.own].sum())
-        return (repulsion - scale * (images * attraction).sum()) / ranks.total
+        return (repulsion - scale * attraction.mul_(images).sum()) / ranks.total
 
     @staticmethod
     @first_derivative_only
@@ -116,13 +117,12 @@ class _SoftCrossEntropy(torch.autograd.Function):
             image_products, text_products = ctx.sweeps.gradient_products(
                 images, texts, scale, rows, columns, *repulsions, weights.own, ranks.own.start
             )
-            wide_images = images.to(dtype)
             if pull is not None:
                 image_products -= pull
-                text_products.sub_(ctx.target.rmatmul(wide_images), alpha=weights.similarity)
+                ctx.target.add_rmatmul(text_products, images, -weights.similarity)
             if weights.uniform:
                 image_products -= weights.uniform * texts.mean(0, dtype=dtype)
-                text_products -= weights.uniform / ranks.total * wide_images.sum(0)
+                text_products -= weights.uniform / ranks.total * images.sum(0, dtype=dtype)
             factor = gradient / ranks.total
             scale_gradient = factor * (images * image_products).sum()
             image_gradient = image_products.mul_(factor * scale)

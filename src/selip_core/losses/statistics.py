@@ -150,7 +150,7 @@ def measure(
         _sums(softmaxes, own_logits, label_smoothing, ranks.total) for softmaxes in (rows, columns)
     ]
     if target is not None:
-        pulls = [scale * (images * pull).sum() for pull in target.matmul_each(texts.to(dtype))]
+        pulls = [scale * pull for pull in target.attractions(images, texts)]
         entropies = target_entropies(target, label_smoothing, ranks)
         for index, softmaxes in enumerate((rows, columns)):
             uniform = softmaxes.total.sum() / ranks.total

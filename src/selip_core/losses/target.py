@@ -1,11 +1,18 @@
 """What a target is to the loss: similarities known by their products, normalised here."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeGuard, final, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+# Products with a target take features this many columns at a time: temporaries are then small
+# beside the features themselves, and a product of matrices is still as fast. Not below as many
+# values as a cache holds: there the number of operations counts.
+SLICE_WIDTH = 128
+FEW_VALUES = 2**20
 
 
 @runtime_checkable
@@ -14,7 +21,8 @@ class Target(Protocol):
 
     Anything with these members can be a target; every operator of ``selip_core.similarity`` is one.
     The products are the whole of it, so a target need not be a table: factors will do. ``dense``
-    serves the ``dense`` back end alone.
+    serves the ``dense`` back end alone. One with an attribute ``recomputes`` that is False is asked
+    for products with a few columns at a time, where that saves memory.
     """
 
     @property
@@ -104,24 +112,59 @@ class TwoWayTarget:
     row_sums: Float[Tensor, " rows"]
     column_sums: Float[Tensor, " columns"]
 
-    def matmul(self, x: Float[Tensor, "columns d"]) -> Float[Tensor, "rows d"]:
-        """Return the product with ``x``, by one pass over the similarities."""
-        by_row, by_column = self._matmul_both(x)
-        return torch.addcdiv(by_column, by_row, self.row_sums[:, None]).div_(2)
+    def add_matmul(
+        self, total: Float[Tensor, "rows d"], x: Float[Tensor, "columns d"], weight: float
+    ) -> None:
+        """Add ``weight`` times the product with ``x``."""
+        for columns, by_row, by_column in self._matmuls(x):
+            part = total[:, columns].add_(by_column, alpha=weight / 2)
+            part.addcdiv_(by_row, self.row_sums[:, None], value=weight / 2)
 
-    def matmul_each(
-        self, x: Float[Tensor, "columns d"]
-    ) -> tuple[Float[Tensor, "rows d"], Float[Tensor, "rows d"]]:
-        """Return ``diag(1/r) S @ x`` and ``S diag(1/c) @ x``."""
-        by_row, by_column = self._matmul_both(x)
-        return by_row / self.row_sums[:, None], by_column
+    def add_rmatmul(
+        self, total: Float[Tensor, "columns d"], x: Float[Tensor, "rows d"], weight: float
+    ) -> None:
+        """Add ``weight`` times the product of the transpose with ``x``."""
+        for columns in self._slices(x):
+            part = x[:, columns].to(self.row_sums.dtype)
+            both = torch.cat([part / self.row_sums[:, None], part], 1)
+            by_row, by_column = self.similarities.rmatmul(both).chunk(2, 1)
+            part = total[:, columns].add_(by_row, alpha=weight / 2)
+            part.addcdiv_(by_column, self.column_sums[:, None], value=weight / 2)
 
-    def _matmul_both(self, x: Tensor) -> tuple[Tensor, ...]:
-        both = torch.cat([x, x / self.column_sums[:, None]], 1)
-        return self.similarities.matmul(both).chunk(2, 1)
+    def attractions(
+        self, images: Float[Tensor, "rows d"], texts: Float[Tensor, "columns d"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Return the sums of ``images * (diag(1/r) S texts)`` and ``images * (S diag(1/c) texts)``.
 
-    def rmatmul(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "columns d"]:
-        """Return the product of the transpose with ``x``, by one pass over the similarities."""
-        both = torch.cat([x / self.row_sums[:, None], x], 1)
-        by_row, by_column = self.similarities.rmatmul(both).chunk(2, 1)
-        return torch.addcdiv(by_row, by_column, self.column_sums[:, None]).div_(2)
+        The first is the attraction of images that ask for texts, the second that of the others.
+        """
+        of_images, of_texts = self.row_sums.new_zeros(2).unbind()
+        for columns, by_row, by_column in self._matmuls(texts):
+            part = images[:, columns]
+            of_images = of_images + by_row.div_(self.row_sums[:, None]).mul_(part).sum()
+            of_texts = of_texts + by_column.mul_(part).sum()
+        return of_images, of_texts
+
+    def _matmuls(self, x: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yield slices of the columns of ``x``, ``S @ x`` and ``S diag(1/c) @ x`` of them.
+
+        One pass over the similarities gives both.
+        """
+        for columns in self._slices(x):
+            part = x[:, columns].to(self.row_sums.dtype)
+            both = torch.cat([part, part / self.column_sums[:, None]], 1)
+            by_row, by_column = self.similarities.matmul(both).chunk(2, 1)
+            yield columns, by_row, by_column
+
+    def _slices(self, x: Tensor) -> Iterator[slice]:
+        """Yield slices of the columns of ``x`` whose products are temporary.
+
+        All at once where there is little to hold, or where each product computes the similarities
+        again. A target that does not say so is taken to do it.
+        """
+        width = x.shape[1]
+        # A comparison and no division: a compiler would fix the size of the batch.
+        few = x.numel() <= FEW_VALUES
+        size = width if few or getattr(self.similarities, "recomputes", True) else SLICE_WIDTH
+        for start in range(0, width, max(size, 1)):
+            yield slice(start, min(start + size, width))

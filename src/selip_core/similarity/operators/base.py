@@ -58,6 +58,14 @@ class SimilarityOperator(abc.ABC):
     def nbytes(self) -> int:
         """Bytes that the factors hold."""
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether each product computes the similarities again.
+
+        Then one product with many columns is cheaper than several with few.
+        """
+        return False
+
     @abc.abstractmethod
     def _matmul(self, x: Float[Tensor, "columns d"]) -> Float[Tensor, "rows d"]:
         """Return ``S @ x`` for ``x`` of this operator's precision, as a new tensor."""

@@ -83,6 +83,11 @@ class ExpCosine(SimilarityOperator):
         """Bytes of the embeddings."""
         return self.left.nbytes + (0 if self.right is self.left else self.right.nbytes)
 
+    @property
+    def recomputes(self) -> bool:
+        """True: tiles are dropped."""
+        return True
+
     def _matmul(self, x: Tensor) -> Tensor:
         return self._product(self.left, self.right, x)
 

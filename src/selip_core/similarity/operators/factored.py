@@ -74,6 +74,11 @@ class Factored(SimilarityOperator):
         weights = {id(part): part.nbytes for part in (self.row_weights, self.column_weights)}
         return self.kernel.nbytes + sum(weights.values())
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether the kernel does."""
+        return self.kernel.recomputes
+
     def _matmul(self, x: Tensor) -> Tensor:
         return self.row_weights._matmul(self.kernel._matmul(self.column_weights._rmatmul(x)))
 

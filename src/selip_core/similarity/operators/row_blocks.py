@@ -86,6 +86,11 @@ class RowBlocks(SimilarityOperator):
         return own + (table if self._keeps_table else 0)
 
     @property
+    def recomputes(self) -> bool:
+        """Whether no table is kept."""
+        return not self._keeps_table
+
+    @property
     def _keeps_table(self) -> bool:
         return max(self.shape) < LARGEST_TABLE
 

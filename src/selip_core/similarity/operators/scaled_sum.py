@@ -65,6 +65,11 @@ class ScaledSum(SimilarityOperator):
         """Bytes of the parts."""
         return sum(part.nbytes for part in self.operators)
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether a part does."""
+        return any(part.recomputes for part in self.operators)
+
     def _matmul(self, x: Tensor) -> Tensor:
         return self._sum([part._matmul(x) for part in self.operators])
 
