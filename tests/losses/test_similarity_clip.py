@@ -52,6 +52,38 @@ def test_identity_target_is_clip(
     torch.testing.assert_close(actual, results(open_clip_loss, batch(9)))
 
 
+class Unused(Dense):
+    """A target whose products must not be asked for."""
+
+    def matmul(self, x: Tensor) -> Tensor:
+        raise AssertionError("a target without weight was multiplied")
+
+    rmatmul = matmul
+
+
+@pytest.mark.parametrize("clamp_eps", [None, 1e-3])
+@backends
+def test_a_target_without_weight_costs_nothing(
+    backend: str,
+    clamp_eps: float | None,
+    batch: Callable[..., Any],
+    results: Callable[..., Any],
+) -> None:
+    options = {"backend": backend, "target": Unused(torch.eye(9)), "clamp_eps": clamp_eps}
+    actual = results(similarity_clip_loss, batch(9), similarity_weight=0.0, **options)
+    torch.testing.assert_close(actual, results(open_clip_loss, batch(9)))
+
+
+def test_statistics_look_at_a_target_without_weight(batch: Callable[..., Any]) -> None:
+    found = [
+        similarity_clip_loss(
+            *batch(9), target=torch.eye(9), similarity_weight=weight, return_stats=True
+        ).statistics.image_to_text.similarity
+        for weight in (0.0, 1.0)
+    ]
+    torch.testing.assert_close(*found)
+
+
 @backends
 def test_by_hand(backend: str) -> None:
     # Logits [[2, 0], [0, 2]], targets [[2/3, 1/3], [1/3, 2/3]]: every row and column has the

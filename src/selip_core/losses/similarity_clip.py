@@ -1,5 +1,6 @@
 """The CLIP loss softened by the similarity of the reports, as a function."""
 
+from dataclasses import replace
 from typing import Literal, overload
 
 import torch
@@ -135,9 +136,11 @@ def similarity_clip_loss(
             ``align_weight``. With a group (n of this rank, texts of all ranks in rank order).
         mask: True where image and text are both there; None: everywhere. The others take no part,
             neither as questions nor as answers; what stands in their rows is not looked at, and
-            their gradient is 0. ``target`` has them still. Shapes then depend on its values.
+            their gradient is 0. ``target`` has them still. Shapes then depend on its values, which
+            breaks the graph of ``torch.compile``.
         align_weight: Weight of the own pairs, at least 0.
-        similarity_weight: Weight of the target, at least 0.
+        similarity_weight: Weight of the target, at least 0. With 0 a target is looked at for
+            ``return_stats`` only.
         label_smoothing: Share of every distribution that is spread evenly, in [0, 1). Not with
             ``clamp_eps``.
         clamp_eps: None, or the paper's own total: cross-entropy and KL with target and prediction
@@ -152,7 +155,8 @@ def similarity_clip_loss(
             never communicates.
         average: With a group, multiply this rank's share by the number of ranks, so that averaged
             gradients (DistributedDataParallel) are those of one process; False: shares add up.
-        check_finite: Raise if features, scale or bias hold NaN or infinity.
+        check_finite: Raise if features, scale or bias hold NaN or infinity. Breaks the graph of
+            ``torch.compile``.
         return_stats: Return :class:`LossStatistics` as well, for one sweep more over the logits and
             one more gather of the texts. Not with ``clamp_eps``.
 
@@ -191,15 +195,18 @@ def similarity_clip_loss(
         select_backend(backend, 1, image_features, across_processes=across, clamped=clamped)
         if check_finite:
             batch.check_finite()
+        if similarity_weight == 0 and not return_stats:
+            batch = replace(batch, target=None)
     agreed = batch.agreed(group, (align_weight, similarity_weight, label_smoothing, return_stats))
     with full_precision(image_features):
-        if clamp_eps is not None and target is not None:
+        if clamp_eps is not None and agreed.batch.target is not None:
             return _clamped(agreed, align_weight, similarity_weight, clamp_eps, backend)
         weights = Weights.of(
             align_weight, similarity_weight if target is not None else 0.0, label_smoothing
         )
         two_way = _normalised(agreed)
-        loss = _soft_cross_entropy(agreed, two_way, weights, backend)
+        trained_on = two_way if weights.similarity else None
+        loss = _soft_cross_entropy(agreed, trained_on, weights, backend)
         if average:
             loss = loss * len(agreed.ranks.sizes)
         if not return_stats:
