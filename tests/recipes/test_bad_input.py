@@ -217,6 +217,15 @@ def test_a_sequence_that_the_settings_name_is_known(private, settings, tmp_path)
     assert result["sequences"].keys() == {"QSM"}
 
 
+@pytest.fixture
+def heeded_ctrl_c():
+    """A process that a shell started in the background ignores Ctrl-C; not in this test."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_ctrl_c")
 def test_ctrl_c_before_training_says_how_to_go_on(private, settings, tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Validator, "__init__", lambda *_: signal.raise_signal(signal.SIGINT))
