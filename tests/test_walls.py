@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "findings": set(),
     "similarity": {"findings"},
     "losses": {"similarity"},
+    "testing": {"losses"},
     "encoders": set(),
     "text": set(),
     "dual_encoder": set(),
@@ -32,7 +33,16 @@ MAY_IMPORT = {
         "simulation",
         "text",
     },
-    "cli": {"data", "evaluation", "findings", "recipes", "report", "similarity", "simulation"},
+    "cli": {
+        "data",
+        "evaluation",
+        "findings",
+        "recipes",
+        "report",
+        "similarity",
+        "simulation",
+        "testing",
+    },
 }
 
 
