@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from selip_core._version import __version__
 
-SUBCOMMANDS = ("simulate", "check_data", "similarity", "pretrain", "retrieve", "demo")
+SUBCOMMANDS = ("simulate", "check_data", "similarity", "pretrain", "retrieve", "demo", "doctor")
 """Modules of this package, each with ``add_parser(subparsers)`` and ``run(arguments) -> int``."""
 
 BAD_INPUT = 2
