@@ -10,10 +10,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The embedded text encoder is a local folder: nothing is looked up on a hub.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo test lint types tests docs test-gpu test-lowest clean
+.PHONY: help demo test lint types tests docs test-gpu sanitize-gpu test-lowest clean
 
 help: ## Show this help.
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(VENV)/.demo ## Simulate, pretrain with and without similarity, compare: demo/report.html.
 	$(BIN)/selip demo --out $(DEMO_OUT)
@@ -36,6 +36,12 @@ docs: $(VENV)/.test ## Documentation, with warnings as errors.
 
 test-gpu: $(VENV)/.test ## Tests that need a CUDA device.
 	$(BIN)/pytest -m gpu
+
+sanitize-gpu: $(VENV)/.test ## The Triton kernels under compute-sanitizer; needs a CUDA device and the CUDA toolkit.
+	for tool in memcheck racecheck; do \
+		compute-sanitizer --tool $$tool --target-processes all --error-exitcode 1 \
+			$(BIN)/python -m pytest -m gpu tests/losses/test_triton.py || exit 1; \
+	done
 
 test-lowest: ## Tests on the lowest versions that pyproject.toml allows; needs uv and, on Linux, 3 GB.
 	env -u PIP_CONSTRAINT uv venv --clear .venv-lowest
