@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy
 
 from selip_core.losses import chunked
+from selip_core.testing import random_features, random_similarities, value_and_gradients
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -23,9 +24,7 @@ def batch() -> Callable[..., Batch]:
     """Make unit-norm image and text features and a scale, all leaves that take gradients."""
 
     def make(rows: int, width: int = 8, seed: int = 0, dtype: torch.dtype = torch.float64) -> Batch:
-        generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randn(2, rows, width, generator=generator, dtype=torch.float64)
-        images, texts = normalize(drawn, dim=2).to(dtype)
+        images, texts = (x.to(dtype) for x in random_features(rows, rows, width, seed=seed))
         scale = torch.tensor(7.0, dtype=dtype)
         return images.requires_grad_(), texts.requires_grad_(), scale.requires_grad_()
 
@@ -36,12 +35,7 @@ def batch() -> Callable[..., Batch]:
 def similarities() -> Callable[..., Tensor]:
     """Make a table of similarities in [0, 1] with ones on the diagonal."""
 
-    def make(rows: int, symmetric: bool = False, seed: int = 1) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        table = torch.rand(rows, rows, generator=generator, dtype=torch.float64) ** 2
-        return ((table + table.T) / 2 if symmetric else table).fill_diagonal_(1)
-
-    return make
+    return random_similarities
 
 
 @pytest.fixture
@@ -49,26 +43,9 @@ def results() -> Callable[..., list[Tensor]]:
     """Call a loss on fresh leaves and return its value and its three gradients."""
 
     def call(loss_fn: Callable[..., Tensor], features: Batch, **options: Any) -> list[Tensor]:
-        leaves = [tensor.detach().clone().requires_grad_() for tensor in features]
-        loss = loss_fn(*leaves, **options)
-        return [loss.detach(), *torch.autograd.grad(loss, leaves)]
+        return list(value_and_gradients(loss_fn, *features, **options))
 
     return call
-
-
-@pytest.fixture
-def written_out() -> Callable[..., Tensor]:
-    """Give the loss as its definition reads: cross-entropy with probabilities, both ways."""
-
-    def loss(images: Tensor, texts: Tensor, scale: Tensor, target: Tensor) -> Tensor:
-        logits = scale * images @ texts.T
-        own_pairs = torch.arange(len(images))
-        clip = cross_entropy(logits, own_pairs) + cross_entropy(logits.T, own_pairs)
-        by_row = target / target.sum(1, keepdim=True)
-        by_column = target.T / target.T.sum(1, keepdim=True)
-        return (clip + cross_entropy(logits, by_row) + cross_entropy(logits.T, by_column)) / 2
-
-    return loss
 
 
 @pytest.fixture(scope="session")

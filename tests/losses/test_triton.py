@@ -35,6 +35,13 @@ if RUNS:
         triton_sweeps,
         triton_tiles,
     )
+    from selip_core.testing import (
+        assert_as_exact_as_dense,
+        converged_features,
+        oracle,
+        textbook_loss,
+        value_and_gradients,
+    )
 
 # Both dimensions odd, powers of two, under and over a tile, in few enough combinations.
 SHAPES = [(1, 1, 1), (1, 130, 7), (7, 7, 130), (7, 64, 64), (64, 64, 7), (64, 7, 1), (130, 130, 64)]
@@ -293,50 +300,16 @@ def test_logsumexps_as_a_primitive() -> None:
     assert_near(of(images, texts, "triton"), expected, 4e-6)
 
 
-def converged(rows: int, width: int, target: Tensor) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    leaves = [torch.randn(rows, width, generator=generator).requires_grad_() for _ in range(2)]
-    optimizer = torch.optim.Adam(leaves, lr=0.03)
-    for _ in range(200):
-        optimizer.zero_grad()
-        similarity_clip_loss(
-            *(normalize(leaf, dim=1) for leaf in leaves), 14.0, target=target
-        ).backward()
-        optimizer.step()
-    return [normalize(leaf.detach(), dim=1) for leaf in leaves]
-
-
-def textbook(images: Tensor, texts: Tensor, scale: Tensor, target: Tensor) -> Tensor:
-    """The dense loss as written by hand: products in low precision, the rest in float32."""
-    logits = scale * (images @ texts.T).float()
-    wanted = (target / target.sum(1, keepdim=True) + target / target.sum(0)) / 2
-    repulsion = logits.logsumexp(1).mean() + logits.logsumexp(0).mean()
-    return repulsion - ((wanted + torch.eye(len(target), device=DEVICE)) * logits).sum() / len(
-        target
-    )
-
-
 @pytest.mark.usefixtures("tiles_in_low_precision")
 @pytest.mark.parametrize("dtype", LOW)
-def test_converged_features_in_low_precision(
-    dtype: torch.dtype, results: Callable[..., Any]
-) -> None:
+def test_converged_features_in_low_precision(dtype: torch.dtype) -> None:
     labels = torch.arange(96) // 2
     target = (labels[:, None] == labels).float()
-    given = [x.to(DEVICE, dtype) for x in converged(96, 32, target)]
-    given.append(torch.tensor(14.0, device=DEVICE))
-    wide = [x.cpu().double() for x in given]
-    reference = results(similarity_clip_loss, wide, target=target, backend="dense")
-
-    def errors(loss_fn: Callable[..., Tensor], **options: Any) -> list[float]:
-        actual = results(loss_fn, given, target=target.to(DEVICE), **options)
-        return [
-            float((value.cpu().double() - exact).norm() / exact.norm())
-            for value, exact in zip(actual, reference, strict=True)
-        ]
-
-    # Of a single number the error may be small by chance: that of rounding it is no fault.
-    floors = [torch.finfo(dtype).eps, 0, 0, torch.finfo(dtype).eps]
-    triton, dense = errors(similarity_clip_loss, backend="triton"), errors(textbook)
-    for error, bound, floor in zip(triton, dense, floors, strict=True):
-        assert error <= 4 * bound + floor
+    features = converged_features(target, width=32, logit_scale=14.0)
+    given, target = [*(x.to(DEVICE, dtype) for x in features), 14.0], target.to(DEVICE)
+    assert_as_exact_as_dense(
+        value_and_gradients(similarity_clip_loss, *given, target=target, backend="triton"),
+        value_and_gradients(textbook_loss, *given, target=target),
+        oracle(*given, target=target),
+        converged=True,
+    )
