@@ -16,6 +16,7 @@ PUBLIC = [
     "SyntaxSimilarity",
     "__version__",
     "bidirectional_logsumexp",
+    "cached_contrastive_step",
     "create_image_encoder",
     "list_image_encoders",
     "register_image_encoder",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from selip_core.losses import (
         SimilarityCLIPLoss,
         bidirectional_logsumexp,
+        cached_contrastive_step,
         similarity_clip_loss,
     )
     from selip_core.similarity import SemanticSimilarity, SyntaxSimilarity
@@ -31,6 +32,7 @@ _HOMES = {
     "SimilarityCLIPLoss": "selip_core.losses",
     "SyntaxSimilarity": "selip_core.similarity",
     "bidirectional_logsumexp": "selip_core.losses",
+    "cached_contrastive_step": "selip_core.losses",
     "create_image_encoder": "selip_core.encoders",
     "list_image_encoders": "selip_core.encoders",
     "register_image_encoder": "selip_core.encoders",
@@ -46,6 +48,7 @@ __all__ = [
     "SyntaxSimilarity",
     "__version__",
     "bidirectional_logsumexp",
+    "cached_contrastive_step",
     "create_image_encoder",
     "list_image_encoders",
     "register_image_encoder",

@@ -2,6 +2,7 @@
 
 from selip_core.losses.backends import explain_backend
 from selip_core.losses.bidirectional import bidirectional_logsumexp
+from selip_core.losses.gradient_caching import cached_contrastive_step
 from selip_core.losses.similarity_clip import similarity_clip_loss
 from selip_core.losses.similarity_clip_module import SimilarityCLIPLoss
 from selip_core.losses.statistics import DirectionStatistics, LossAndStatistics, LossStatistics
@@ -17,6 +18,7 @@ __all__ = [
     "Target",
     "TiledTarget",
     "bidirectional_logsumexp",
+    "cached_contrastive_step",
     "explain_backend",
     "similarity_clip_loss",
 ]
