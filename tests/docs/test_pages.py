@@ -10,7 +10,11 @@ import pytest
 from selip_core.encoders import registry
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(ROOT / "docs/api").glob("*.md"),
+]
 BLOCK = re.compile(r"^```(python|text|\{python-figure\})\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OPTION = re.compile(r"^:\w+: .*\n", re.MULTILINE)
 
