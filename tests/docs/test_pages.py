@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
-    *(ROOT / "docs/api").glob("*.md"),
+    *sorted((ROOT / "docs" / "api").glob("*.md")),
 ]
 BLOCK = re.compile(r"^```(python|text|\{python-figure\})\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OPTION = re.compile(r"^:\w+: .*\n", re.MULTILINE)
