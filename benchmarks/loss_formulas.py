@@ -6,15 +6,20 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.functional import cross_entropy, normalize
 
 from selip_core.losses import similarity_clip_loss
+from selip_core.similarity import Identity
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 WIDTH = 512
 SCALE = 1 / 0.07
 FORMULA = "open_clip's formula"
+CLAMPED = "chunked, clamped"
+LINEAR = "linear_cross_entropy"
+CLAMP_EPS = 1e-3
 
 
 def open_clip_formula(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
@@ -31,13 +36,34 @@ def one_table(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
     return (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
 
 
+def clamped(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+    """Return the paper's loss, clamped, of reports that come in pairs that say the same."""
+    labels = torch.arange(len(images), device=images.device) // 2
+    target = Identity(labels, labels)
+    return similarity_clip_loss(
+        images, texts, scale, target=target, clamp_eps=CLAMP_EPS, backend="chunked"
+    )
+
+
+def linear_loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+    """Return CLIP's loss by torch's cross-entropy in chunks, once for each direction."""
+    options = torch.nn.LinearCrossEntropyOptions()
+    own = torch.arange(len(images), device=images.device)
+    by_image = functional.linear_cross_entropy(scale * images, texts, own, options=options)
+    by_text = functional.linear_cross_entropy(scale * texts, images, own, options=options)
+    return (by_image + by_text) / 2
+
+
 def losses() -> dict[str, Loss]:
     """Return what runs anywhere, by name; open_clip's own where it can be imported."""
     found: dict[str, Loss] = {
         "chunked": partial(similarity_clip_loss, backend="chunked"),
         "dense": partial(similarity_clip_loss, backend="dense"),
         FORMULA: open_clip_formula,
+        CLAMPED: clamped,
     }
+    if hasattr(functional, LINEAR):  # from torch 2.13
+        found[LINEAR] = linear_loss
     if find_spec("open_clip") is not None:
         from open_clip import ClipLoss  # type: ignore[import-not-found]
 

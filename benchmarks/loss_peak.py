@@ -1,6 +1,6 @@
 """The memory of one step of one loss in this process, as one line of JSON; ``loss.py`` starts it.
 
-Run: ``python benchmarks/loss_peak.py chunked 8192``.
+Run: ``python benchmarks/loss_peak.py chunked 8192 512``.
 """
 
 import argparse
@@ -19,17 +19,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("loss", choices=losses())
     parser.add_argument("rows", type=int)
+    parser.add_argument("width", type=int)
     arguments = parser.parse_args()
     torch.set_num_threads(THREADS)
     loss = losses()[arguments.loss]
-    step(loss, batch(WARM_UP_ROWS))
-    leaves = batch(arguments.rows)
+    step(loss, batch(WARM_UP_ROWS, arguments.width))
+    leaves = batch(arguments.rows, arguments.width)
     before = peak_bytes()
     gradients = step(loss, leaves)
     after = peak_bytes()
     result = {
-        "loss": arguments.loss,
-        "rows": arguments.rows,
         "peak_bytes_before": before,
         "peak_bytes": after,
         "step_bytes": after - before,

@@ -67,6 +67,23 @@ def precision_figure(result: dict[str, Any]) -> Any:
     return figure
 
 
+def scaling_figure(result: dict[str, Any]) -> Any:
+    """Draw seconds and memory of a step over the rows of the batch."""
+    figure, (time_axes, memory_axes) = new_figure(columns=2)
+    found = [row for row in part(result, "scaling")["sizes"] if row["width"] == result["width"]]
+    for name in found[0]["seconds"]:
+        timed = [row for row in found if name in row["seconds"]]
+        seconds = [row["seconds"][name] for row in timed]
+        time_axes.loglog([row["rows"] for row in timed], seconds, "o-", label=name)
+        weighed = [row for row in found if name in row["memory"]]
+        added = [row["memory"][name]["step_bytes"] / GIB for row in weighed]
+        memory_axes.loglog([row["rows"] for row in weighed], added, "o-", label=name)
+    time_axes.set(xlabel="rows", ylabel="seconds of a step")
+    memory_axes.set(xlabel="rows", ylabel="memory that a step adds, GiB")
+    time_axes.legend(frameon=False)
+    return figure
+
+
 def new_figure(columns: int) -> Any:
     """Return an empty figure and its axes."""
     from matplotlib.figure import Figure
@@ -87,6 +104,12 @@ FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], Any], str]] = {
         "Errors of the gradients in bfloat16 and float16, relative to the gradients, on a "
         "logarithmic axis, for random and for converged features, of four ways to add attraction "
         "and repulsion.",
+    ),
+    "loss-scaling": (
+        "loss",
+        scaling_figure,
+        "Seconds of a step of each loss and the memory that it adds, over the rows of the batch, "
+        "all axes logarithmic.",
     ),
     "similarity-batch": (
         "similarity",

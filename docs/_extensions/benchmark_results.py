@@ -14,6 +14,7 @@ from loss_results import (
     loss_bar_rows,
     memory_rows,
     precision_rows,
+    step_rows,
     target_rows,
     time_rows,
 )
@@ -85,6 +86,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Rows]]] = {
     "loss-gpu": ("loss", gpu_rows),
     "loss-memory": ("loss", memory_rows),
     "loss-precision": ("loss_precision", precision_rows),
+    "loss-step": ("loss", step_rows),
     "loss-target": ("loss", target_rows),
     "loss-time": ("loss", time_rows),
     "seeds": ("demo_seeds", seed_rows),

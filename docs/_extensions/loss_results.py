@@ -33,67 +33,80 @@ def communication_rows(result: dict[str, Any]) -> Rows:
 
 def time_rows(result: dict[str, Any]) -> Rows:
     """Return seconds of a step, and what they are of those of the dense loss and of open_clip's."""
-    rows, formula = part(result, "time"), result["formula"]
+    found, formula = part(result, "scaling"), result["formula"]
+    rows, missing = found["sizes"], found["not_in_this_torch"]
     names = list(rows[0]["seconds"])
-    table = [
-        [
-            f"{row['rows']:,}",
-            *(milliseconds(row["seconds"][name]) for name in names),
-            *(
-                f"{row['seconds']['chunked'] / row['seconds'][name]:.2f}"
-                for name in ("dense", formula)
-            ),
+
+    def cells(seconds: dict[str, float]) -> list[str]:
+        times = [milliseconds(seconds[name]) if name in seconds else "" for name in names]
+        ratios = [
+            f"{seconds['chunked'] / seconds[name]:.2f}" if name in seconds else ""
+            for name in ("dense", formula)
         ]
-        for row in rows
+        return [*times, *("not in this torch" for _ in missing), *ratios]
+
+    table = [[f"{row['rows']:,}", f"{row['width']:,}", *cells(row["seconds"])] for row in rows]
+    return [
+        ["rows", "columns", *names, *missing, "chunked : dense", f"chunked : {formula}"],
+        *table,
     ]
-    return [["rows", *names, "chunked : dense", f"chunked : {formula}"], *table]
 
 
 def memory_rows(result: dict[str, Any]) -> Rows:
     """Return what a step adds to the memory of a process."""
-    rows = part(result, "memory")
-    header = ["rows", "loss", "one step adds", "gradients among it", "largest of the process"]
+    header = ["rows", "columns", "loss", "one step adds", "gradients among it", "largest"]
     table = [
         [
             f"{row['rows']:,}",
-            row["loss"],
-            mebibytes(row["step_bytes"]),
-            mebibytes(row["gradient_bytes"]),
-            mebibytes(row["peak_bytes"]),
+            f"{row['width']:,}",
+            name,
+            mebibytes(found["step_bytes"]),
+            mebibytes(found["gradient_bytes"]),
+            mebibytes(found["peak_bytes"]),
         ]
-        for row in rows
+        for row in part(result, "scaling")["sizes"]
+        for name, found in row["memory"].items()
     ]
     return [header, *table]
 
 
 def target_rows(result: dict[str, Any]) -> Rows:
     """Return what a target adds to plain CLIP."""
-    header = [
-        "similarity", "rows N", "width U", "U/N", "plain CLIP", "with the target", "share",
-        "dense, with the table",
-    ]  # fmt: skip
+    header = ["target", "rows N", "width U", "U/N", "plain CLIP", "with the target", "share"]
     table = [
         [
-            row["similarity"],
+            name,
             f"{row['rows']:,}",
-            f"{row['width']:,}",
-            f"{row['width'] / row['rows']:.2f}",
-            milliseconds(row["seconds"]["plain"]),
-            milliseconds(row["seconds"]["with target"]),
-            f"{share_of_target(row):.1f} %",
-            milliseconds(row["seconds"]["dense, with a table"])
-            if "dense, with a table" in row["seconds"]
-            else "",
+            f"{width:,}" if width else "",
+            f"{width / row['rows']:.2f}" if width else "",
+            milliseconds(row["seconds"]["none"]),
+            milliseconds(row["seconds"][name]),
+            f"{share_of_target(row, name):.1f} %",
         ]
-        for row in part(result, "target")
+        for row in part(result, "targets")
+        for name, width in row["widths"].items()
     ]
     return [header, *table]
 
 
-def share_of_target(row: dict[str, Any]) -> float:
+def share_of_target(row: dict[str, Any], name: str) -> float:
     """Return what the target adds, in percent of the time of plain CLIP."""
-    seconds = row["seconds"]
-    return 100 * float(seconds["with target"] / seconds["plain"] - 1)
+    return 100 * float(row["seconds"][name] / row["seconds"]["none"] - 1)
+
+
+def step_rows(result: dict[str, Any]) -> Rows:
+    """Return the share of the loss in a whole training step."""
+    table = [
+        [
+            f"{row['rows']:,}",
+            f"{row['chunk_rows']:,}" if row["chunk_rows"] else "all",
+            milliseconds(row["seconds"]["step"]),
+            milliseconds(row["seconds"]["loss"]),
+            percent(row["seconds"]["loss"] / row["seconds"]["step"]),
+        ]
+        for row in part(result, "step")["rows"]
+    ]
+    return [["rows", "embedded at once", "step", "loss", "share of the loss"], *table]
 
 
 def gpu_rows(result: dict[str, Any]) -> Rows:
@@ -122,15 +135,15 @@ def loss_bar_rows(result: dict[str, Any]) -> Rows:
     return [
         ["what", "bar", "measured in a quick run of small sizes" if quick else "measured", "met"],
         *time_bars(result),
-        *memory_bars(part(result, "memory")),
-        *(target_bar(row) for row in part(result, "target")[:2]),
+        memory_bar(part(result, "scaling")["sizes"]),
+        *target_bars(part(result, "targets")[-1]),
         *gpu_bars(part(result, "gpu"), result["formula"]),
     ]
 
 
 def time_bars(result: dict[str, Any]) -> Rows:
     """Return the bars of the time of 8192 rows."""
-    found = {row["rows"]: row["seconds"] for row in part(result, "time")}.get(8192)
+    found = {row["rows"]: row["seconds"] for row in part(result, "scaling")["sizes"]}.get(8192)
     what = "chunked, 8192 rows"
     rows = []
     for name, bound in (("dense", 1.25), (result["formula"], 1)):
@@ -139,19 +152,22 @@ def time_bars(result: dict[str, Any]) -> Rows:
     return rows
 
 
-def memory_bars(rows: Sequence[dict[str, Any]]) -> Rows:
+def memory_bar(sizes: Sequence[dict[str, Any]]) -> Sequence[str]:
     """Return the bar of what a step of 8192 rows adds to the memory."""
-    added = {row["loss"]: row["step_bytes"] for row in rows if row["rows"] == 8192}
-    value = added["chunked"] / added["dense"] if added else None
-    return [bar("chunked, 8192 rows", "of the memory of dense", 0.2, value, at_most=True)]
+    found = {row["rows"]: row["memory"] for row in sizes}.get(8192)
+    value = found["chunked"]["step_bytes"] / found["dense"]["step_bytes"] if found else None
+    return bar("chunked, 8192 rows", "of the memory of dense", 0.2, value, at_most=True)
 
 
-def target_bar(row: dict[str, Any]) -> Sequence[str]:
+def target_bars(row: dict[str, Any]) -> Rows:
     """Return the bar of what a target adds; it is for many rows and few distinct findings."""
-    asked = row["rows"] >= MANY_ROWS and row["width"] / row["rows"] <= FEW_DISTINCT
-    what = f"target: {row['similarity']}, U ≤ N/5, N ≥ {MANY_ROWS}"
-    unit = "% over plain CLIP"
-    return bar(what, unit, MOST_SHARE, share_of_target(row) if asked else None, at_most=True)
+    rows = []
+    for name, width in row["widths"].items():
+        asked = row["rows"] >= MANY_ROWS and width / row["rows"] <= FEW_DISTINCT
+        what = f"target: {name}, U ≤ N/5, N ≥ {MANY_ROWS}"
+        value = share_of_target(row, name) if asked else None
+        rows.append(bar(what, "% over plain CLIP", MOST_SHARE, value, at_most=True))
+    return rows
 
 
 def gpu_bars(found: dict[str, Any], formula: str) -> Rows:
