@@ -22,7 +22,7 @@ from selip_core.similarity import (
 from similarity_corpora import long_tail, vocabulary
 
 NO_TARGET = "none"
-REPEATS = 3
+REPEATS, REPEATS_OF_MANY = 3, 2
 EMBEDDING_WIDTH = 384
 TOP_K = 16
 MANY_FINDINGS, FEW_FINDINGS = 2_500, 14
@@ -34,7 +34,7 @@ Target = Callable[[], SimilarityOperator]
 
 def measure_targets(quick: bool) -> list[dict[str, Any]]:
     """Return a row for each size: every kind at one, at the other those that are asked for."""
-    rows, many, repeats = (QUICK_ROWS, 2 * QUICK_ROWS, 1) if quick else (ROWS, MANY_ROWS, REPEATS)
+    rows, many = (QUICK_ROWS, 2 * QUICK_ROWS) if quick else (ROWS, MANY_ROWS)
     found = reports(rows, MANY_FINDINGS)
     paper = of_reports(SyntaxSimilarity.paper(), found)
     table = Dense(paper().dense())
@@ -51,7 +51,7 @@ def measure_targets(quick: bool) -> list[dict[str, Any]]:
             SyntaxSimilarity(), reports(many, FEW_FINDINGS)
         ),
     }
-    return [measured(rows, kinds, repeats), measured(many, asked, repeats)]
+    return [measured(rows, kinds, REPEATS), measured(many, asked, REPEATS_OF_MANY)]
 
 
 def measured(rows: int, targets: dict[str, Target], repeats: int) -> dict[str, Any]:
