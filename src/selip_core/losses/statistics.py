@@ -35,7 +35,8 @@ class DirectionStatistics:
         prediction_entropy: Of the softmax of the logits. Near 0: the model is certain; near the
             logarithm of the number of pairs: it tells nothing apart.
         accuracy: Share of queries whose own pair is first, in [0, 1]. Where ``k`` answers are
-            equally good and the own pair is one of them, it counts as ``1/k``.
+            equally good and the own pair is one of them, it counts as ``1/k``; equal features can
+            differ by a rounding of their logits, and then are no tie.
         saturated: Share of queries that give their own pair a probability above 0.99, in [0, 1].
         similarity: Cross-entropy to the normalised similarities; None without a target.
         target_entropy: Of them; None without a target, or if it cannot tell its entropy.
