@@ -8,7 +8,7 @@ from selip_core.encoders.registry import (
     register_image_encoder,
 )
 from selip_core.encoders.resnet import ResNetEncoder
-from selip_core.encoders.spec import ImageEncoderSpec
+from selip_core.encoders.spec import ImageEncoderSpec, WeightsSource
 
 __all__ = [
     "AveragePooling",
@@ -16,6 +16,7 @@ __all__ = [
     "ImageEncoder",
     "ImageEncoderSpec",
     "ResNetEncoder",
+    "WeightsSource",
     "create_image_encoder",
     "list_image_encoders",
     "register_image_encoder",

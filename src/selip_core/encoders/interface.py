@@ -1,9 +1,13 @@
 """The interface of every image encoder."""
 
 import abc
+from collections.abc import Callable, Sequence
+from typing import Self
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from selip_core.encoders.spec import ImageEncoderSpec
 
@@ -14,20 +18,28 @@ class ImageEncoder(nn.Module, abc.ABC):
     Volumes are float tensors ``(batch, channel, depth, height, width)``: depth runs inferior to
     superior, height posterior to anterior, width left to right.
 
+    A new encoder sets the attributes below and defines :meth:`stages` and
+    :meth:`forward_features`, which runs its parts by :meth:`run_stage`.
+
     Attributes:
-        spec: Shapes of the input and of the pyramid.
+        spec: What the encoder takes, and the maps it gives.
         embed_dim: Length of an embedding.
+        pooling: From the coarsest map to the embedding.
+        gradient_checkpointing: Keep no activation inside a stage during training, and compute them
+            again in the backward pass: less memory for a third more time.
     """
 
     spec: ImageEncoderSpec
     embed_dim: int
+    pooling: nn.Module
+    gradient_checkpointing: bool = False
+    _frozen_stages: int = 0
 
     @abc.abstractmethod
-    def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b embed_dim"]:
-        """Return one embedding a volume, not normalised.
+    def stages(self) -> Sequence[Sequence[nn.Module]]:
+        """Return the parts of the network from the input on, grouped by stage, without the pooling.
 
-        Raises:
-            ValueError: If the shape of ``x`` is not one that ``spec`` allows.
+        Together they hold every parameter but those of the pooling, each once.
         """
 
     @abc.abstractmethod
@@ -39,3 +51,43 @@ class ImageEncoder(nn.Module, abc.ABC):
         Raises:
             ValueError: If the shape of ``x`` is not one that ``spec`` allows.
         """
+
+    def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b embed_dim"]:
+        """Return one embedding a volume, not normalised.
+
+        Raises:
+            ValueError: If the shape of ``x`` is not one that ``spec`` allows.
+        """
+        return self.pooling(self.forward_features(x)[-1])  # type: ignore[no-any-return]
+
+    def freeze(self, stages: int) -> Self:
+        """Keep the first stages as they are: no gradient, and evaluation mode also in training.
+
+        Args:
+            stages: How many of :meth:`stages`, counted from the input; 0 sets all free.
+
+        Raises:
+            ValueError: If there are not so many stages.
+        """
+        groups = self.stages()
+        if not 0 <= stages <= len(groups):
+            raise ValueError(f"stages must be from 0 to {len(groups)}, got {stages}")
+        for index, group in enumerate(groups):
+            for module in group:
+                module.requires_grad_(index >= stages)
+        self._frozen_stages = stages
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode; frozen stages stay in evaluation mode."""
+        super().train(mode)
+        for group in self.stages()[: self._frozen_stages]:
+            for module in group:
+                module.eval()
+        return self
+
+    def run_stage(self, stage: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Return ``stage(x)``; with gradient checkpointing, without keeping what is inside it."""
+        if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
+            return checkpoint(stage, x, use_reentrant=False)  # type: ignore[no-any-return]
+        return stage(x)

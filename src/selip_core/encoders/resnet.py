@@ -90,12 +90,15 @@ class ResNetEncoder(ImageEncoder):
         self.embed_dim = embed_dim
         self._stages = stages
         self.network = _build_network(depth, in_channels, STEMS[stem], stages, width)
-        self.spec = _describe(depth, in_channels, STEMS[stem], stages, width)
-        self.pooling = create_pooling(pooling, self.spec.stage_channels[-1], embed_dim)
+        spec = _describe(depth, in_channels, STEMS[stem], stages, width)
+        self.pooling = create_pooling(pooling, spec.stage_channels[-1], embed_dim)
+        self.spec = spec.count_parameters(self)
 
-    def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b embed_dim"]:
-        """Return one embedding a volume, not normalised."""
-        return self.pooling(self.forward_features(x)[-1])  # type: ignore[no-any-return]
+    def stages(self) -> list[list[nn.Module]]:
+        """Return the stem and the stages that are kept."""
+        network = self.network
+        later = [network.layer1, network.layer2, network.layer3, network.layer4]
+        return [[network.conv1, network.bn1], *([stage] for stage in later[: self._stages])]
 
     def forward_features(
         self, x: Float[Tensor, "b c d h w"]
@@ -104,10 +107,11 @@ class ResNetEncoder(ImageEncoder):
         self.spec.check_input(x)
         network = self.network
         stem = network.act(network.bn1(network.conv1(x)))
-        maps = [stem, network.layer1(network.maxpool(stem))]
-        later = (network.layer2, network.layer3, network.layer4)
-        for stage in later[: self._stages - 1]:
-            maps.append(stage(maps[-1]))
+        maps = [stem]
+        x = network.maxpool(stem)
+        for (stage,) in self.stages()[1:]:
+            x = self.run_stage(stage, x)
+            maps.append(x)
         return maps
 
 

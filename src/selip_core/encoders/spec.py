@@ -1,16 +1,32 @@
 """What an image encoder takes and what maps it gives: said before it is run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
-from torch import Tensor
+from torch import Tensor, nn
 
 Size = tuple[int, int, int]
 """Voxels, or voxels per step, along depth, height and width."""
 
 
 @dataclass(frozen=True)
+class WeightsSource:
+    """Where an encoder's weights come from, and on what terms.
+
+    Attributes:
+        name: The name they are known by, such as ``"medicalnet"``.
+        licence: Their licence, as an SPDX name where there is one.
+        url: Where they were published.
+    """
+
+    name: str
+    licence: str
+    url: str
+
+
+@dataclass(frozen=True)
 class ImageEncoderSpec:
-    """Shapes of an encoder's input and of its feature pyramid.
+    """What an encoder takes, and its feature pyramid.
 
     Axes stand in (depth, height, width) order. A map of stride ``s`` has ``ceil(size / s)`` voxels
     along an axis of ``size`` voxels.
@@ -21,6 +37,12 @@ class ImageEncoderSpec:
         stage_strides: Input voxels per map voxel, for each map and axis, counted from the input.
         minimum_size: The smallest volume that the encoder takes.
         divisor: The size along each axis must be a multiple of this.
+        orientation: Where depth, height and width grow to: superior, anterior, right.
+        spacing: Millimetres a voxel along each axis that the weights were trained at; ``None`` if
+            any will do.
+        intensity: How the weights expect the voxels to be scaled.
+        parameter_count: Parameters of the encoder, its pooling included.
+        weights: Where the weights come from; ``None`` if they were drawn at random.
 
     Example:
         >>> spec = ImageEncoderSpec(1, (8, 16), ((1, 2, 2), (2, 4, 4)), minimum_size=(2, 4, 4))
@@ -33,6 +55,15 @@ class ImageEncoderSpec:
     stage_strides: tuple[Size, ...]
     minimum_size: Size
     divisor: Size = (1, 1, 1)
+    orientation: str = "SAR"
+    spacing: tuple[float, float, float] | None = None
+    intensity: str = "zero mean and unit variance over the head"
+    parameter_count: int = 0
+    weights: WeightsSource | None = None
+
+    def count_parameters(self, encoder: nn.Module) -> Self:
+        """Return this with the number of parameters of the encoder it describes."""
+        return replace(self, parameter_count=sum(p.numel() for p in encoder.parameters()))
 
     def stage_sizes(self, size: Size) -> list[Size]:
         """Return the size of every map of the pyramid for a volume of this size, in voxels."""
