@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from selip_core.losses import SimilarityCLIPLoss
 from selip_core.recipes import load_model, pretrain
 from selip_core.recipes.run_folder import RunFolder
 from selip_core.recipes.training import Trainer
@@ -54,6 +55,19 @@ def test_a_batch_is_learned(manifest, make_config, tmp_path):
     pretrain(manifest, config, tmp_path, progress=False)
     losses = [json.loads(line)["loss"] for line in (tmp_path / "history.jsonl").open()]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_the_similarity_weight_follows_its_schedule(manifest, make_config, tmp_path, monkeypatch):
+    seen, forward = [], SimilarityCLIPLoss.forward
+
+    def watched(self, *args, **kwargs):
+        seen.append(self.similarity_weight)
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(SimilarityCLIPLoss, "forward", watched)
+    objective = {"similarity_weight": 2.0, "similarity_schedule": "falling"}
+    pretrain(manifest, make_config(steps=4, objective=objective), tmp_path, progress=False)
+    assert seen == [2.0, 1.5, 1.0, 0.5]
 
 
 @pytest.mark.parametrize("frozen", [True, False])

@@ -7,6 +7,7 @@ from selip_core.losses.similarity_clip import similarity_clip_loss
 from selip_core.losses.similarity_clip_module import SimilarityCLIPLoss
 from selip_core.losses.statistics import DirectionStatistics, LossAndStatistics, LossStatistics
 from selip_core.losses.target import EntropyTarget, SelectableTarget, Target, TiledTarget
+from selip_core.losses.weight_schedule import WeightSchedule, scheduled_weight
 
 __all__ = [
     "DirectionStatistics",
@@ -17,8 +18,10 @@ __all__ = [
     "SimilarityCLIPLoss",
     "Target",
     "TiledTarget",
+    "WeightSchedule",
     "bidirectional_logsumexp",
     "cached_contrastive_step",
     "explain_backend",
+    "scheduled_weight",
     "similarity_clip_loss",
 ]

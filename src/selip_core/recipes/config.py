@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from selip_core.data import Preprocessing
 from selip_core.errors import DataError, Problem
+from selip_core.losses import WeightSchedule
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -103,6 +104,8 @@ class ObjectiveConfig(_Section):
         gamma: Of ``"syntax"``: the power that sharpens it; at least 1.
         align_weight: Weight of the CLIP term.
         similarity_weight: Weight of the similarity term; unused with ``"none"``.
+        similarity_schedule: How that weight changes: ``"constant"``, ``"falling"`` linearly to 0
+            over the run, or ``"rising"`` from 0.
         clamp_eps: The paper's clamp of both distributions, such as 1e-3; None does not clamp, as
             ``"none"`` must.
         initial_logit_scale: The logit scale at the start; in [1, 100].
@@ -114,6 +117,7 @@ class ObjectiveConfig(_Section):
     gamma: float = Field(default=8.0, ge=1)
     align_weight: float = Field(default=1.0, ge=0)
     similarity_weight: float = Field(default=1.0, ge=0)
+    similarity_schedule: WeightSchedule = "constant"
     clamp_eps: float | None = Field(default=None, gt=0, lt=1)
     initial_logit_scale: float = Field(default=1 / 0.07, ge=1, le=100)
     learn_logit_scale: bool = True

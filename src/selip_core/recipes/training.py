@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from selip_core.data import VolumeDataset
 from selip_core.dual_encoder import DualEncoder
-from selip_core.losses import SimilarityCLIPLoss
+from selip_core.losses import SimilarityCLIPLoss, scheduled_weight
 from selip_core.recipes.checkpoint import (
     random_scalars,
     restore_random_scalars,
@@ -192,6 +192,7 @@ class Trainer:
         self._text_features = text_features
         self._target = target
         self._settings = config.optimizer
+        self._objective = config.objective
         self.steps = steps
         self._loss = SimilarityCLIPLoss(
             align_weight=config.objective.align_weight,
@@ -211,6 +212,7 @@ class Trainer:
             ValueError: If the loss is not finite; the weights are then as before the step.
         """
         factor = self._set_learning_rates()
+        self._set_similarity_weight()
         loss = self._forward(batch)
         value = loss.item()
         if not torch.isfinite(loss):
@@ -277,6 +279,15 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = factor * group["peak"]
         return factor
+
+    def _set_similarity_weight(self) -> None:
+        objective = self._objective
+        self._loss.similarity_weight = scheduled_weight(
+            objective.similarity_weight,
+            self.position.step,
+            self.steps,
+            objective.similarity_schedule,
+        )
 
     def _factor(self, step: int) -> float:
         settings = self._settings
