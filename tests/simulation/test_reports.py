@@ -10,8 +10,11 @@ from selip_core.simulation.chinese import CHINESE
 from selip_core.simulation.english import ENGLISH
 from selip_core.simulation.kinds import KINDS
 from selip_core.simulation.language import Phrasings
+from selip_core.simulation.parameters import Parameters
+from selip_core.simulation.patients import Visit
 from selip_core.simulation.shapes import MORPHOLOGIES
 from selip_core.simulation.sites import SITES
+from selip_core.simulation.study import simulate_study
 
 LANGUAGES = {"text": ENGLISH, "text_zh": CHINESE}
 CHINESE_SIDES = {"left": "左侧", "right": "右侧", "bilateral": "双侧"}
@@ -104,3 +107,12 @@ def test_held_out_phrases_stay_out_of_training(small_set, key):
 def test_a_finding_survives_its_json(small_set):
     finding = next(one for r in small_set.manifest.reports.values() for one in r.findings)
     assert Finding.model_validate_json(finding.model_dump_json()) == finding
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_share_of_reports_in_held_out_phrases(share):
+    parameters = Parameters(spacing=8.0, sequences=("FLAIR",), held_out_share=share)
+    for split, expected in (("train", 0), ("test", share)):
+        studies = [simulate_study(Visit(index, index, split), parameters) for index in range(3)]
+        told = [study.reports["FLAIR"].model_extra["held_out_phrasing"] for study in studies]
+        assert told == [bool(expected)] * 3

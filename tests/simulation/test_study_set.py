@@ -127,6 +127,7 @@ def test_refuses_a_folder_that_cannot_be_written_before_any_work(tmp_path, monke
         ({"seed": -1}, "seed must be 0 or greater, got -1"),
         ({"spacing": 0.5}, "spacing must be between 1 and 10 mm, got 0.5"),
         ({"normal_share": 1.5}, "normal_share must be between 0 and 1, got 1.5"),
+        ({"held_out_share": -1}, "held_out_share must be between 0 and 1, got -1"),
         ({"tail": -1.0}, "tail must be between 0 and 5, got -1.0"),
         ({"sequences": ["T9"]}, "sequences must be distinct and among .*got T9"),
         ({"sequences": []}, "got none"),

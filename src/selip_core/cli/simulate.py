@@ -54,6 +54,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="POWER",
         help="power of the frequencies of findings; 0 makes all equally frequent (default: 1)",
     )
+    parser.add_argument(
+        "--held-out-share",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="share of validation and test reports in phrases that no training report uses, "
+        "0 to 1 (default: 0.5)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -71,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             sequences=arguments.sequences,
             normal_share=arguments.normal_share,
             tail=arguments.tail,
+            held_out_share=arguments.held_out_share,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(

@@ -18,6 +18,7 @@ class Parameters:
         tail: Power of the frequencies of kinds, sites and sides: 1 is a hospital's long tail, 0
             makes all equally frequent.
         split: Shares of train, validation and test; they sum to 1.
+        held_out_share: Share of validation and test reports in held-out phrases, in ``[0, 1]``.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -35,6 +36,7 @@ class Parameters:
     normal_share: float = 0.4
     tail: float = 1.0
     split: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    held_out_share: float = 0.5
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -56,6 +58,8 @@ class Parameters:
                 "split must hold three shares (train, validation, test) that sum to 1, "
                 f"got {self.split}"
             )
+        if not 0 <= self.held_out_share <= 1:
+            raise ValueError(f"held_out_share must be between 0 and 1, got {self.held_out_share}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the parameters as they stand in ``simulation.json``."""

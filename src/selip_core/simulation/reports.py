@@ -29,13 +29,17 @@ class SeenLesion:
 
 
 def write_report(
-    study: str, sequence: str, lesions: list[SeenLesion], rng: np.random.Generator, split: str
+    study: str,
+    sequence: str,
+    lesions: list[SeenLesion],
+    rng: np.random.Generator,
+    held_out_share: float,
 ) -> Report:
     """Report what one sequence of a study shows, in English (``text``) and Chinese (``text_zh``).
 
-    Half of the validation and test reports use held-out phrases (``held_out_phrasing``).
+    Held-out phrases are used with probability ``held_out_share`` (``held_out_phrasing`` tells).
     """
-    held_out = bool(rng.random() < 0.5) and split != "train"
+    held_out = bool(rng.random() < held_out_share)
     visible = [lesion for lesion in lesions if sequence in lesion.lesion.stage.signals]
     findings = [_find(lesion, sequence, rng, held_out) for lesion in visible]
     return Report.model_validate(

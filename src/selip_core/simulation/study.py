@@ -64,6 +64,7 @@ def simulate_study(visit: Visit, parameters: Parameters) -> Study:
         SeenLesion(one.lesion, float((mask == label).sum() * grid.voxel_ml))
         for label, one in enumerate(placed, start=1)
     ]
+    held_out_share = 0.0 if visit.split == "train" else parameters.held_out_share
     return Study(
         visit=visit,
         grid=grid,
@@ -74,7 +75,7 @@ def simulate_study(visit: Visit, parameters: Parameters) -> Study:
         mask=mask,
         truth=_truth(visit, seen, mask, grid, parameters.sequences),
         reports={
-            name: write_report(visit.study, name, seen, streams["words " + name], visit.split)
+            name: write_report(visit.study, name, seen, streams["words " + name], held_out_share)
             for name in parameters.sequences
         },
     )

@@ -36,6 +36,7 @@ def simulate(
     normal_share: float = 0.4,
     tail: float = 1.0,
     split: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    held_out_share: float = 0.5,
 ) -> Path:
     """Simulate head-MRI studies with lesions, and return the path of their manifest.
 
@@ -68,6 +69,8 @@ def simulate(
         tail: Power of the frequencies of kinds, sites and sides: 1 is a hospital's long tail, 0
             makes all equally frequent.
         split: Shares of train, validation and test; patients are in one split each.
+        held_out_share: Share of validation and test reports in phrases that no training report
+            uses, in ``[0, 1]``.
 
     Raises:
         ImportError: If nilearn or scipy is missing; ``pip install "selip-core[demo]"``.
@@ -84,7 +87,13 @@ def simulate(
     require("nilearn", "demo")
     out = Path(out)
     parameters = Parameters(
-        seed, float(spacing), tuple(sequences), float(normal_share), float(tail), split
+        seed,
+        float(spacing),
+        tuple(sequences),
+        float(normal_share),
+        float(tail),
+        split,
+        float(held_out_share),
     )
     if studies < 1:
         raise ValueError(f"studies must be 1 or more, got {studies}")
