@@ -44,5 +44,7 @@ def test_a_function_may_make_the_pooling():
 
 
 def test_unknown_name_is_refused():
-    with pytest.raises(ValueError, match=r"pooling must be one of \['avg', 'grid'\], got 'max'"):
+    with pytest.raises(
+        ValueError, match=r"pooling must be one of \['attention', .*, 'grid'\], got 'max'"
+    ):
         create_pooling("max", channels=4, embed_dim=5)

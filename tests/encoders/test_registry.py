@@ -4,6 +4,8 @@ import sys
 import pytest
 
 from selip_core.encoders import (
+    GridPooling,
+    ResNetEncoder,
     create_image_encoder,
     list_image_encoders,
     register_image_encoder,
@@ -13,7 +15,7 @@ from selip_core.encoders import (
 
 @pytest.fixture
 def own_registry(monkeypatch):
-    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
 
 
 def test_lists_by_pattern_shallow_before_deep():
@@ -51,11 +53,13 @@ def test_unknown_option_is_told_those_allowed():
 def test_registers_what_users_bring():
     @register_image_encoder("mine")
     def build(in_channels, embed_dim, pooling, *, depth):
-        return in_channels, embed_dim, pooling, depth
+        return ResNetEncoder(depth, in_channels, embed_dim, pooling, width=1 / 16)
 
     assert list_image_encoders("mi*") == ["mine"]
-    assert create_image_encoder("mine", 3, 64, "grid", depth=9) == (3, 64, "grid", 9)
-    assert build(1, 2, "avg", depth=3) == (1, 2, "avg", 3)
+    encoder = create_image_encoder("mine", 3, 64, "grid", depth=18)
+    assert (encoder.spec.in_channels, encoder.embed_dim) == (3, 64)
+    assert isinstance(encoder.pooling, GridPooling)
+    assert build(1, 2, "avg", depth=10).embed_dim == 2
 
 
 @pytest.mark.usefixtures("own_registry")

@@ -1,19 +1,27 @@
 """Image encoders: volumes to embeddings, by name, behind one small interface."""
 
+from selip_core.encoders.creation import create_image_encoder
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.pooling import AveragePooling, GridPooling
-from selip_core.encoders.registry import (
-    create_image_encoder,
-    list_image_encoders,
-    register_image_encoder,
+from selip_core.encoders.pooling import (
+    AttentionPooling,
+    AveragePooling,
+    ClassTokenPooling,
+    GeMPooling,
+    GridPooling,
 )
+from selip_core.encoders.registry import list_image_encoders, register_image_encoder
 from selip_core.encoders.resnet import ResNetEncoder
+from selip_core.encoders.settings import ImageEncoderSettings
 from selip_core.encoders.spec import ImageEncoderSpec, WeightsSource
 
 __all__ = [
+    "AttentionPooling",
     "AveragePooling",
+    "ClassTokenPooling",
+    "GeMPooling",
     "GridPooling",
     "ImageEncoder",
+    "ImageEncoderSettings",
     "ImageEncoderSpec",
     "ResNetEncoder",
     "WeightsSource",

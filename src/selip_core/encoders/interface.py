@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from selip_core.encoders.settings import ImageEncoderSettings
 from selip_core.encoders.spec import ImageEncoderSpec
 
 
@@ -25,6 +26,7 @@ class ImageEncoder(nn.Module, abc.ABC):
         spec: What the encoder takes, and the maps it gives.
         embed_dim: Length of an embedding.
         pooling: From the coarsest map to the embedding.
+        settings: What made it, if it was made by name: enough to make it again.
         gradient_checkpointing: Keep no activation inside a stage during training, and compute them
             again in the backward pass: less memory for a third more time.
     """
@@ -32,6 +34,7 @@ class ImageEncoder(nn.Module, abc.ABC):
     spec: ImageEncoderSpec
     embed_dim: int
     pooling: nn.Module
+    settings: ImageEncoderSettings | None = None
     gradient_checkpointing: bool = False
     _frozen_stages: int = 0
 

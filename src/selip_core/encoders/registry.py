@@ -1,32 +1,50 @@
-"""Image encoders by name."""
+"""Factories of image encoders by name."""
 
 import difflib
 import fnmatch
 import inspect
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.pooling import PoolingFactory
+from torch import nn
 
-EncoderFactory = Callable[..., ImageEncoder]
+from selip_core.encoders.settings import ImageEncoderSettings
+
+EncoderFactory = Callable[..., nn.Module]
 AnyFactory = TypeVar("AnyFactory", bound=EncoderFactory)
 
-_FACTORIES: dict[str, EncoderFactory] = {}
 _COMMON = ("in_channels", "embed_dim", "pooling")
 _PLUGINS = "selip_core.image_encoders"
 
 
-def register_image_encoder(name: str) -> Callable[[AnyFactory], AnyFactory]:
+@dataclass(frozen=True)
+class _Entry:
+    factory: EncoderFactory
+    weights: tuple[str, ...]
+
+
+_ENTRIES: dict[str, _Entry] = {}
+
+
+def register_image_encoder(
+    name: str, weights: Sequence[str] = ()
+) -> Callable[[AnyFactory], AnyFactory]:
     """Return a decorator that makes an encoder class, or a function that builds one, known by name.
 
     The factory is called with ``in_channels``, ``embed_dim`` and ``pooling`` by keyword; its other
     parameters are the options of :func:`create_image_encoder`. A package can offer encoders without
     being imported: an entry point of the group ``selip_core.image_encoders`` names the module that
     registers them.
+
+    Args:
+        name: The name to be created by.
+        weights: Names of the published weights that fit, as in
+            ``selip_core.encoders.weights.WEIGHT_FORMATS``.
 
     Raises:
         ValueError: If the name is taken.
@@ -36,65 +54,70 @@ def register_image_encoder(name: str) -> Callable[[AnyFactory], AnyFactory]:
         >>> @register_image_encoder("resnet10_small")
         ... def resnet10_small(in_channels, embed_dim, pooling, width=0.25):
         ...     return ResNetEncoder(10, in_channels, embed_dim, pooling, width=width)
+        >>> from selip_core import create_image_encoder
         >>> create_image_encoder("resnet10_small", embed_dim=64).embed_dim
         64
     """
 
     def register(factory: AnyFactory) -> AnyFactory:
-        if name in _FACTORIES:
+        if name in _ENTRIES:
             raise ValueError(f"an image encoder named {name!r} is already registered")
-        _FACTORIES[name] = factory
+        _ENTRIES[name] = _Entry(factory, tuple(weights))
         return factory
 
     return register
 
 
-def list_image_encoders(pattern: str = "*") -> list[str]:
+def list_image_encoders(pattern: str = "*", pretrained: bool = False) -> list[str]:
     """Return the names of all encoders that match a shell pattern; resnet50 before resnet101.
+
+    Args:
+        pattern: ``*`` stands for any text, ``?`` for one character, ``[0-9]`` for one of these.
+        pretrained: Only those that published weights fit.
 
     Example:
         >>> list_image_encoders("resnet?0")
         ['resnet10', 'resnet50']
     """
     _load_plugins()
-    return sorted(fnmatch.filter(_FACTORIES, pattern), key=_words_and_numbers)
+    names = fnmatch.filter(_ENTRIES, pattern)
+    return sorted(
+        (name for name in names if _ENTRIES[name].weights or not pretrained),
+        key=_words_and_numbers,
+    )
 
 
-def create_image_encoder(
-    name: str,
-    in_channels: int = 1,
-    embed_dim: int = 512,
-    pooling: str | PoolingFactory = "avg",
-    **options: Any,
-) -> ImageEncoder:
-    """Return a new encoder with random weights.
-
-    Args:
-        name: One of :func:`list_image_encoders`.
-        in_channels: Channels of the input volume.
-        embed_dim: Length of an embedding.
-        pooling: ``"avg"`` (global average), ``"grid"`` (keeps position), or a function of
-            (channels, embed_dim) that returns a module.
-        **options: Options of this encoder, such as ``width`` of a ResNet.
+def published_weights(name: str) -> tuple[str, ...]:
+    """Return the names of the published weights that fit an encoder.
 
     Raises:
-        ValueError: If no encoder has this name, or if it has no such option; the message names
-            close matches or the options allowed.
-
-    Example:
-        >>> import torch
-        >>> encoder = create_image_encoder("resnet10", embed_dim=64, pooling="grid", width=0.25)
-        >>> encoder(torch.zeros(2, 1, 8, 32, 32)).shape
-        torch.Size([2, 64])
-        >>> [tuple(x.shape) for x in encoder.forward_features(torch.zeros(2, 1, 8, 32, 32))][-1]
-        (2, 128, 1, 1, 1)
+        ValueError: If no encoder has this name.
     """
-    factory = _find(name)
-    allowed = [option for option in inspect.signature(factory).parameters if option not in _COMMON]
-    unknown = sorted(options.keys() - set(allowed))
-    if unknown:
-        raise ValueError(f"{name} has no option {', '.join(unknown)}; its options are {allowed}")
-    return factory(in_channels=in_channels, embed_dim=embed_dim, pooling=pooling, **options)
+    return _find(name).weights
+
+
+def build(settings: ImageEncoderSettings) -> nn.Module:
+    """Return a new encoder with random weights, which keeps its settings.
+
+    Raises:
+        ValueError: If no encoder has this name, or if it has no such option.
+    """
+    factory = _find(settings.name).factory
+    parameters = inspect.signature(factory).parameters.values()
+    allowed = [parameter.name for parameter in parameters if parameter.name not in _COMMON]
+    unknown = sorted(settings.options.keys() - set(allowed))
+    if unknown and all(p.kind is not p.VAR_KEYWORD for p in parameters):
+        raise ValueError(
+            f"{settings.name} has no option {', '.join(unknown)}; its options are {allowed}"
+        )
+    encoder = factory(
+        in_channels=settings.in_channels,
+        embed_dim=settings.embed_dim,
+        pooling=settings.pooling,
+        **settings.options,
+    )
+    encoder.settings = settings  # type: ignore[assignment]  # a plain attribute
+    return encoder
 
 
 def _words_and_numbers(name: str) -> list[str | int]:
@@ -104,13 +127,20 @@ def _words_and_numbers(name: str) -> list[str | int]:
 @cache
 def _load_plugins() -> None:
     for plugin in entry_points(group=_PLUGINS):
-        plugin.load()
+        try:
+            plugin.load()
+        except Exception as error:  # another package's mistake must not hide all other encoders
+            warnings.warn(
+                f"the image encoders of {plugin.value} could not be loaded: "
+                f"{type(error).__name__}: {error}",
+                stacklevel=2,
+            )
 
 
-def _find(name: str) -> EncoderFactory:
-    if name not in _FACTORIES:
+def _find(name: str) -> _Entry:
+    if name not in _ENTRIES:
         _load_plugins()
-    if name not in _FACTORIES:
-        close = difflib.get_close_matches(name, _FACTORIES) or list_image_encoders()
+    if name not in _ENTRIES:
+        close = difflib.get_close_matches(name, _ENTRIES) or list_image_encoders()
         raise ValueError(f"no image encoder is named {name!r}; did you mean {', '.join(close)}?")
-    return _FACTORIES[name]
+    return _ENTRIES[name]

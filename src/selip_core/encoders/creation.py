@@ -1,0 +1,59 @@
+"""An image encoder by name, with random or trained weights."""
+
+import os
+from typing import Any
+
+from selip_core.encoders.interface import ImageEncoder
+from selip_core.encoders.pooling import PoolingFactory
+from selip_core.encoders.registry import build
+from selip_core.encoders.settings import ImageEncoderSettings
+from selip_core.encoders.trained import find_weights
+
+
+def create_image_encoder(
+    name: str,
+    in_channels: int = 1,
+    embed_dim: int = 512,
+    pooling: str | PoolingFactory = "avg",
+    pretrained: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> ImageEncoder:
+    """Return a new encoder, with random weights or those given.
+
+    Args:
+        name: One of :func:`list_image_encoders`.
+        in_channels: Channels of the input volume.
+        embed_dim: Length of an embedding.
+        pooling: ``"avg"`` (mean), ``"gem"`` (a learned mean between the mean and the maximum),
+            ``"attention"`` or ``"grid"`` (both keep position), ``"cls"`` (the class token, where a
+            transformer has one), or a function of (channels, embed_dim) that returns a module.
+        pretrained: Where weights are: a file of safetensors in one of the published layouts, a
+            folder that ``save_pretrained`` made, or the name ``"owner/model"`` of one on the
+            Hugging Face hub (the only choice that uses the network, and only once).
+        **options: Options of this encoder, such as ``width`` of a ResNet.
+
+    Raises:
+        ValueError: If no encoder has this name, or if it has no such option; the message names
+            close matches or the options allowed. If the weights are pickled, or fit too few of the
+            encoder's parameters: ``selip_core.encoders.weights.load_weights`` tells what fits.
+        OSError: If no weights are there, or if the hub cannot be reached.
+
+    Example:
+        >>> import torch
+        >>> encoder = create_image_encoder("resnet10", embed_dim=64, pooling="grid", width=0.25)
+        >>> encoder(torch.zeros(2, 1, 8, 32, 32)).shape
+        torch.Size([2, 64])
+        >>> [tuple(x.shape) for x in encoder.forward_features(torch.zeros(2, 1, 8, 32, 32))][-1]
+        (2, 128, 1, 1, 1)
+    """
+    weights = None if pretrained is None else find_weights(pretrained)
+    encoder = build(ImageEncoderSettings(name, in_channels, embed_dim, pooling, options))
+    if not isinstance(encoder, ImageEncoder):
+        raise ValueError(
+            f"what is registered as {name!r} must make an ImageEncoder, got {type(encoder)}"
+        )
+    if weights is not None:
+        from selip_core.encoders.weights import load_weights
+
+        load_weights(encoder, weights)
+    return encoder

@@ -1,0 +1,78 @@
+"""What an encoder was made from: enough to make it again."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from selip_core.encoders.pooling import PoolingFactory
+
+
+@dataclass(frozen=True)
+class ImageEncoderSettings:
+    """The arguments of :func:`create_image_encoder`, without weights.
+
+    Attributes:
+        name: The name the encoder is registered by.
+        in_channels: Channels of the input volume.
+        embed_dim: Length of an embedding.
+        pooling: Its name, or the function that made it.
+        options: Options of this encoder.
+
+    Example:
+        >>> from selip_core import create_image_encoder
+        >>> encoder = create_image_encoder("resnet10", embed_dim=64, width=0.25)
+        >>> encoder.settings.to_json()["options"]
+        {'width': 0.25}
+        >>> again = create_image_encoder(**encoder.settings.arguments())
+        >>> again.settings == encoder.settings
+        True
+    """
+
+    name: str
+    in_channels: int = 1
+    embed_dim: int = 512
+    pooling: str | PoolingFactory = "avg"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keywords that make the encoder again."""
+        return {
+            "name": self.name,
+            "in_channels": self.in_channels,
+            "embed_dim": self.embed_dim,
+            "pooling": self.pooling,
+            **self.options,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what JSON can hold.
+
+        Raises:
+            ValueError: If the pooling is a function, or if JSON cannot hold an option.
+        """
+        if not isinstance(self.pooling, str):
+            raise ValueError(
+                f"a pooling made by a function ({self.pooling!r}) cannot be told in JSON: "
+                "choose a pooling by name, or register an encoder that makes this one"
+            )
+        values = {**vars(self), "options": dict(self.options)}
+        try:
+            json.dumps(values, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"options of {self.name} cannot be told in JSON ({error}): give numbers, texts, "
+                f"lists or none, got {dict(self.options)}"
+            ) from error
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the settings that :meth:`to_json` told; lists among the options become tuples."""
+        return cls(**{**values, "options": _with_tuples(values["options"])})
+
+
+def _with_tuples(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _with_tuples(entry) for key, entry in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list | tuple) else value
