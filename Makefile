@@ -59,6 +59,8 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --editable ".[demo]"
 	touch $@
 
+# The extras nnunet and timm without torchvision: its build must be torch's, and no network uses it.
 $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --editable ".[dev,docs]"
+	$(BIN)/pip install --quiet --no-deps "dynamic-network-architectures==0.4.4" "timm==1.0.22"
 	touch $@ $(VENV)/.demo

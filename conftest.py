@@ -1,5 +1,10 @@
-"""What is collected for doctests: not the kernels where their compiler is missing."""
+"""What is collected for doctests: not what stands on packages that are not installed."""
 
 from importlib.util import find_spec
 
-collect_ignore_glob = [] if find_spec("triton") else ["src/selip_core/losses/triton_*.py"]
+NEEDS = {
+    "triton": "src/selip_core/losses/triton_*.py",
+    "dynamic_network_architectures": "src/selip_core/encoders/resenc.py",
+}
+
+collect_ignore_glob = [files for package, files in NEEDS.items() if not find_spec(package)]

@@ -1,5 +1,6 @@
 """Image encoders: volumes to embeddings, by name, behind one small interface."""
 
+import selip_core.encoders.saving  # noqa: F401  # registers how they are saved
 from selip_core.encoders.creation import create_image_encoder
 from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.pooling import (
@@ -10,6 +11,7 @@ from selip_core.encoders.pooling import (
     GridPooling,
 )
 from selip_core.encoders.registry import list_image_encoders, register_image_encoder
+from selip_core.encoders.resenc import ResEncUNetEncoder
 from selip_core.encoders.resnet import ResNetEncoder
 from selip_core.encoders.settings import ImageEncoderSettings
 from selip_core.encoders.spec import ImageEncoderSpec, WeightsSource
@@ -23,6 +25,7 @@ __all__ = [
     "ImageEncoder",
     "ImageEncoderSettings",
     "ImageEncoderSpec",
+    "ResEncUNetEncoder",
     "ResNetEncoder",
     "WeightsSource",
     "create_image_encoder",

@@ -1,0 +1,190 @@
+"""The residual encoder of nnU-Net, on its authors' implementation."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, final
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from selip_core._optional import require
+from selip_core.encoders.interface import ImageEncoder
+from selip_core.encoders.pooling import PoolingFactory, create_pooling
+from selip_core.encoders.registry import register_image_encoder
+from selip_core.encoders.spec import ImageEncoderSpec, Size
+
+if TYPE_CHECKING:
+    from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder
+
+STRIDES: tuple[Size, ...] = ((1, 1, 1), *[(2, 2, 2)] * 5)
+BLOCKS = (1, 3, 4, 6)
+FIRST_FEATURES, MOST_FEATURES = 32, 320
+
+
+@final
+class ResEncUNetEncoder(ImageEncoder):
+    """The encoder of nnU-Net's residual U-Net: one map a stage; the last is pooled to an embedding.
+
+    nnU-Net's presets M, L and XL are one network: they differ in the memory they plan for, hence in
+    the patch, and a large patch may bring a seventh stage. The defaults are the six stages of
+    OpenMind's ResEncL. The options have the names and meanings of ``arch_kwargs`` in a plans file,
+    so that an encoder can be made as planned; axes stand in the order of the volume's.
+
+    Volumes of any size are taken. Where a size does not divide, the shortcut of a block averages
+    the voxels that are left; nnU-Net would refuse it. On sizes that divide both are the same.
+
+    Args:
+        in_channels: Channels of the input volume.
+        embed_dim: Length of an embedding.
+        pooling: A pooling's name, or a function of (channels, embed_dim) giving a module.
+        strides: Input voxels per output voxel of each stage and axis; as many as there are stages.
+            For few thick slices, stages that halve only the plane come first: ``(1, 2, 2)``.
+        kernel_sizes: Odd size of the kernels of each stage, for each axis or for all.
+        features_per_stage: Channels of each stage; by default 32, doubled to at most 320.
+        n_blocks_per_stage: Residual blocks of each stage; by default 1, 3, 4, then 6.
+        width: Factor on the channels of all stages.
+
+    Raises:
+        ImportError: If dynamic-network-architectures is missing; the message tells what to install.
+        ValueError: If the options are not of one number of stages, if a kernel is even, or if the
+            width leaves no channel.
+
+    Example:
+        >>> import torch
+        >>> encoder = ResEncUNetEncoder(embed_dim=64, width=0.125)
+        >>> encoder(torch.zeros(2, 1, 20, 64, 60)).shape
+        torch.Size([2, 64])
+        >>> encoder.spec.stage_channels
+        (4, 8, 16, 32, 40, 40)
+
+    Source:
+        nnU-Net Revisited (Isensee et al., arXiv 2404.09556). The six stages: Revisiting MAE
+        pre-training for 3D medical image segmentation (Wald et al., arXiv 2410.23132). Unlike
+        nnU-Net's, the last normalisation of a block starts at 1, not at 0: so gradients reach every
+        parameter from the first step on.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        embed_dim: int = 512,
+        pooling: str | PoolingFactory = "avg",
+        strides: Sequence[Sequence[int]] = STRIDES,
+        kernel_sizes: int | Sequence[Sequence[int]] = 3,
+        features_per_stage: Sequence[int] | None = None,
+        n_blocks_per_stage: Sequence[int] | None = None,
+        width: float = 1.0,
+    ) -> None:
+        super().__init__()
+        count = len(strides)
+        if isinstance(kernel_sizes, int):
+            kernel_sizes = [[kernel_sizes] * 3] * count
+        if n_blocks_per_stage is None:
+            n_blocks_per_stage = [BLOCKS[min(stage, 3)] for stage in range(count)]
+        if features_per_stage is None:
+            features_per_stage = [min(FIRST_FEATURES * 2**i, MOST_FEATURES) for i in range(count)]
+        features = _scaled(features_per_stage, width)
+        _check_stages(strides, kernel_sizes, features, n_blocks_per_stage)
+        self.embed_dim = embed_dim
+        self.network = _build_network(
+            in_channels, strides, kernel_sizes, features, n_blocks_per_stage
+        )
+        self.pooling = create_pooling(pooling, features[-1], embed_dim)
+        self.spec = _describe(in_channels, strides, features).count_parameters(self)
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Return the stem and the stages."""
+        return [[self.network.stem], *([stage] for stage in self.network.stages)]
+
+    def forward_features(
+        self, x: Float[Tensor, "b c d h w"]
+    ) -> list[Float[Tensor, "b stage_c stage_d stage_h stage_w"]]:
+        """Return the map of every stage; the first has the resolution of the volume."""
+        self.spec.check_input(x)
+        x = self.run_stage(self.network.stem, x)
+        maps = []
+        for stage in self.network.stages:
+            x = self.run_stage(stage, x)
+            maps.append(x)
+        return maps
+
+
+def _scaled(features: Sequence[int], width: float) -> list[int]:
+    if not math.isfinite(width) or int(width * min(features)) < 1:
+        raise ValueError(f"width must leave at least one of {min(features)} channels, got {width}")
+    return [int(width * channels) for channels in features]
+
+
+def _check_stages(
+    strides: Sequence[Sequence[int]],
+    kernel_sizes: Sequence[Sequence[int]],
+    features: Sequence[int],
+    blocks: Sequence[int],
+) -> None:
+    counts = {
+        "strides": len(strides),
+        "kernel_sizes": len(kernel_sizes),
+        "features_per_stage": len(features),
+        "n_blocks_per_stage": len(blocks),
+    }
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"strides and the other options must have one entry a stage, got {counts}")
+    if any(len(axes) != 3 for axes in (*strides, *kernel_sizes)):
+        raise ValueError("strides and kernel_sizes must have three numbers a stage")
+    if any(size % 2 == 0 for kernel in kernel_sizes for size in kernel):
+        raise ValueError(f"kernel sizes must be odd, got {kernel_sizes}")
+
+
+def _build_network(
+    in_channels: int,
+    strides: Sequence[Sequence[int]],
+    kernel_sizes: Sequence[Sequence[int]],
+    features: Sequence[int],
+    blocks: Sequence[int],
+) -> "ResidualEncoder":
+    library = require("dynamic_network_architectures.building_blocks.residual_encoders", "nnunet")
+    options: dict[str, Any] = {
+        "conv_bias": True,
+        "norm_op": nn.InstanceNorm3d,
+        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+        "nonlin": nn.LeakyReLU,
+        "nonlin_kwargs": {"inplace": True},
+    }
+    network: ResidualEncoder = library.ResidualEncoder(
+        in_channels,
+        len(strides),
+        [*features],
+        nn.Conv3d,
+        [[*size] for size in kernel_sizes],
+        [[*step] for step in strides],
+        [*blocks],
+        **options,
+    )
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, a=1e-2)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.AvgPool3d):
+            module.ceil_mode = True  # as many voxels as the convolution beside it gives
+    return network
+
+
+def _describe(
+    in_channels: int, strides: Sequence[Sequence[int]], features: Sequence[int]
+) -> ImageEncoderSpec:
+    totals: list[Size] = [(1, 1, 1)]
+    for depth, height, width in strides:
+        d, h, w = totals[-1]
+        totals.append((d * depth, h * height, w * width))
+    d, h, w = totals[-1]
+    # Instance normalisation needs two voxels; most of what a voxel sees should be no padding.
+    return ImageEncoderSpec(
+        in_channels=in_channels,
+        stage_channels=tuple(features),
+        stage_strides=tuple(totals[1:]),
+        minimum_size=(max(1, d // 2), h + 1, w + 1),
+    )
+
+
+register_image_encoder("resenc_unet", weights=("openmind",))(ResEncUNetEncoder)
