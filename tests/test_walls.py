@@ -14,9 +14,10 @@ MAY_IMPORT = {
     "similarity": {"findings"},
     "losses": {"similarity"},
     "testing": {"losses"},
-    "encoders": set(),
-    "text": set(),
-    "dual_encoder": set(),
+    "pretrained": set(),
+    "encoders": {"pretrained"},
+    "text": {"pretrained"},
+    "dual_encoder": {"encoders", "pretrained", "text"},
     "data": {"findings"},
     "simulation": {"findings", "data"},
     "evaluation": {"findings"},
@@ -28,6 +29,7 @@ MAY_IMPORT = {
         "evaluation",
         "findings",
         "losses",
+        "pretrained",
         "report",
         "similarity",
         "simulation",
@@ -90,6 +92,15 @@ def test_losses_know_only_the_operators_of_similarity():
             for module in imported_modules(name):
                 if room(module) == "similarity":
                     assert module.startswith("selip_core.similarity.operators")
+
+
+def test_the_dual_encoder_knows_encoders_only_to_load_them():
+    for name in MODULES:
+        if room(name) == "dual_encoder" and name != "selip_core.dual_encoder.saving":
+            assert {room(module) for module in imported_modules(name)} <= {
+                "dual_encoder",
+                "pretrained",
+            }
 
 
 def test_no_import_circles():

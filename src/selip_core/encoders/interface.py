@@ -11,9 +11,10 @@ from torch.utils.checkpoint import checkpoint
 
 from selip_core.encoders.settings import ImageEncoderSettings
 from selip_core.encoders.spec import ImageEncoderSpec
+from selip_core.pretrained import PretrainedModule
 
 
-class ImageEncoder(nn.Module, abc.ABC):
+class ImageEncoder(PretrainedModule, abc.ABC):
     """Volumes to embeddings, and to the feature pyramid that segmentation decoders need.
 
     Volumes are float tensors ``(batch, channel, depth, height, width)``: depth runs inferior to

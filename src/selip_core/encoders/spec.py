@@ -5,23 +5,10 @@ from typing import Self
 
 from torch import Tensor, nn
 
+from selip_core.pretrained.source import WeightsSource
+
 Size = tuple[int, int, int]
 """Voxels, or voxels per step, along depth, height and width."""
-
-
-@dataclass(frozen=True)
-class WeightsSource:
-    """Where an encoder's weights come from, and on what terms.
-
-    Attributes:
-        name: The name they are known by, such as ``"medicalnet"``.
-        licence: Their licence, as an SPDX name where there is one.
-        url: Where they were published.
-    """
-
-    name: str
-    licence: str
-    url: str
 
 
 @dataclass(frozen=True)

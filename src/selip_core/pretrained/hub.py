@@ -1,0 +1,58 @@
+"""Folders by name: one that is there, or a model of the Hugging Face hub that the user names."""
+
+import os
+import re
+from pathlib import Path
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "README.md")
+
+
+def local_folder(name_or_folder: str | os.PathLike[str], revision: str | None = None) -> Path:
+    """Return a folder; of a name ``owner/model`` that is no folder, that of the hub's copy.
+
+    A folder never touches the network. A model is downloaded once and kept in the hub's cache;
+    where ``HF_HUB_OFFLINE`` is set, only the cache is read.
+
+    Args:
+        name_or_folder: A folder, or the name of a model.
+        revision: Branch, tag or commit of the hub's model; a commit pins its content.
+
+    Raises:
+        FileNotFoundError: If there is neither.
+        ValueError: If a revision is given for a folder.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> local_folder(folder) == Path(folder)
+        True
+    """
+    folder = Path(name_or_folder)
+    if folder.is_dir():
+        if revision is not None:
+            raise ValueError(f"{folder} is a folder, which has no revision; leave revision out")
+        return folder
+    if not isinstance(name_or_folder, str) or not _HUB_NAME.fullmatch(name_or_folder):
+        raise FileNotFoundError(f"there is no folder {folder}")
+    return _download(name_or_folder, revision)
+
+
+def _download(name: str, revision: str | None) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        path = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=list(_FILES),
+            local_files_only=constants.HF_HUB_OFFLINE,
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        offline = ", and HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else ""
+        raise FileNotFoundError(
+            f"there is no folder {name}, and no model of this name was got from the Hugging Face "
+            f"hub ({type(error).__name__}{offline})"
+        ) from error
+    return Path(path)
