@@ -15,6 +15,9 @@ from selip_core.encoders.resenc import ResEncUNetEncoder
 from selip_core.encoders.resnet import ResNetEncoder
 from selip_core.encoders.settings import ImageEncoderSettings
 from selip_core.encoders.spec import ImageEncoderSpec, WeightsSource
+from selip_core.encoders.vit import ViTEncoder
+from selip_core.encoders.study import StudyEmbedding, StudyEncoder
+from selip_core.encoders.study_batch import StudyBatch, collate_studies
 
 __all__ = [
     "AttentionPooling",
@@ -27,7 +30,12 @@ __all__ = [
     "ImageEncoderSpec",
     "ResEncUNetEncoder",
     "ResNetEncoder",
+    "ViTEncoder",
+    "StudyBatch",
+    "StudyEmbedding",
+    "StudyEncoder",
     "WeightsSource",
+    "collate_studies",
     "create_image_encoder",
     "list_image_encoders",
     "register_image_encoder",
