@@ -13,6 +13,7 @@ PUBLIC = [
     "Report",
     "SemanticSimilarity",
     "SimilarityCLIPLoss",
+    "StudyEncoder",
     "SyntaxSimilarity",
     "__version__",
     "bidirectional_logsumexp",

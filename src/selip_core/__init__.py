@@ -11,6 +11,7 @@ from selip_core._version import __version__
 if TYPE_CHECKING:
     from selip_core.dual_encoder import DualEncoder
     from selip_core.encoders import (
+        StudyEncoder,
         create_image_encoder,
         list_image_encoders,
         register_image_encoder,
@@ -30,6 +31,7 @@ _HOMES = {
     "Report": "selip_core.findings",
     "SemanticSimilarity": "selip_core.similarity",
     "SimilarityCLIPLoss": "selip_core.losses",
+    "StudyEncoder": "selip_core.encoders",
     "SyntaxSimilarity": "selip_core.similarity",
     "bidirectional_logsumexp": "selip_core.losses",
     "cached_contrastive_step": "selip_core.losses",
@@ -45,6 +47,7 @@ __all__ = [
     "Report",
     "SemanticSimilarity",
     "SimilarityCLIPLoss",
+    "StudyEncoder",
     "SyntaxSimilarity",
     "__version__",
     "bidirectional_logsumexp",

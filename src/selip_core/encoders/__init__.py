@@ -15,9 +15,9 @@ from selip_core.encoders.resenc import ResEncUNetEncoder
 from selip_core.encoders.resnet import ResNetEncoder
 from selip_core.encoders.settings import ImageEncoderSettings
 from selip_core.encoders.spec import ImageEncoderSpec, WeightsSource
-from selip_core.encoders.vit import ViTEncoder
 from selip_core.encoders.study import StudyEmbedding, StudyEncoder
 from selip_core.encoders.study_batch import StudyBatch, collate_studies
+from selip_core.encoders.vit import ViTEncoder
 
 __all__ = [
     "AttentionPooling",
@@ -30,10 +30,10 @@ __all__ = [
     "ImageEncoderSpec",
     "ResEncUNetEncoder",
     "ResNetEncoder",
-    "ViTEncoder",
     "StudyBatch",
     "StudyEmbedding",
     "StudyEncoder",
+    "ViTEncoder",
     "WeightsSource",
     "collate_studies",
     "create_image_encoder",

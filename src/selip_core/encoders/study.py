@@ -1,0 +1,175 @@
+"""One embedding of all sequences of an examination."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from selip_core.encoders.interface import ImageEncoder
+from selip_core.encoders.study_batch import SEQUENCES, StudyBatch
+
+SMALL = 0.02
+"""Standard deviation of embeddings at the start, as transformers have it."""
+
+
+class StudyEmbedding(NamedTuple):
+    """What one pass gives.
+
+    Attributes:
+        study: One embedding a study, of all its sequences together.
+        sequences: The image encoder's embedding of each volume alone; 0 where there is none.
+        mask: True where a sequence was seen: in training, those dropped were not.
+    """
+
+    study: Float[Tensor, "b embed_dim"]
+    sequences: Float[Tensor, "b s embed_dim"]
+    mask: Bool[Tensor, "b s"]
+
+
+@final
+class StudyEncoder(nn.Module):
+    """Studies of any number of sequences of different kinds, to one embedding each.
+
+    Each volume that there is goes through the image encoder, the same for all kinds. To its
+    embedding an embedding of the kind is added, and a study token attends to the sequences of its
+    study in transformer layers. The order of the sequences does not matter, nor how far the batch
+    is padded, and a missing sequence costs nothing.
+
+    It takes one :class:`StudyBatch`, as :func:`collate_studies` makes it, and gives one tensor, so
+    that it is an image encoder to :class:`~selip_core.DualEncoder`.
+
+    Args:
+        image_encoder: Encoder of one volume.
+        sequences: Kinds of sequence that are told apart. All others are one kind more: if training
+            has none of them, that kind's embedding stays 0 and says nothing.
+        layers: Transformer layers over the sequences.
+        heads: Attention heads; must divide the encoder's ``embed_dim``.
+        sequence_dropout: Probability with which a sequence is left out in training, in ``[0, 1)``.
+            One of each study always stays. For where examinations are often incomplete; what is
+            left out is not encoded, so training is faster too.
+
+    Raises:
+        ValueError: If an argument is out of its range, or if two sequences have one name.
+
+    Example:
+        >>> import torch
+        >>> from selip_core import StudyEncoder, create_image_encoder
+        >>> from selip_core.encoders import collate_studies
+        >>> encoder = StudyEncoder(create_image_encoder("resnet10", embed_dim=32, width=0.25))
+        >>> volume = torch.zeros(1, 8, 32, 32)
+        >>> batch = collate_studies([{"T1": volume, "FLAIR": volume}, {"DWI": volume}])
+        >>> encoder(batch).shape
+        torch.Size([2, 32])
+        >>> encoder.embed(batch).sequences.shape
+        torch.Size([2, 2, 32])
+    """
+
+    def __init__(
+        self,
+        image_encoder: ImageEncoder,
+        sequences: Sequence[str] = SEQUENCES,
+        layers: int = 1,
+        heads: int = 8,
+        sequence_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.embed_dim = image_encoder.embed_dim
+        _check_options(self.embed_dim, sequences, layers, heads, sequence_dropout)
+        self.image_encoder = image_encoder
+        self.sequences = tuple(sequences)
+        self.sequence_dropout = sequence_dropout
+        self.kind_embedding = nn.Embedding(len(sequences) + 1, self.embed_dim)
+        self.study_token = nn.Parameter(SMALL * torch.randn(self.embed_dim))
+        self.attention = _transformer(self.embed_dim, layers, heads)
+        self.projection = nn.Linear(self.embed_dim, self.embed_dim)
+        nn.init.normal_(self.kind_embedding.weight, std=SMALL)
+        nn.init.zeros_(self.kind_embedding.weight[-1])
+
+    def forward(self, studies: StudyBatch) -> Float[Tensor, "b embed_dim"]:
+        """Return one embedding a study, not normalised.
+
+        Raises:
+            ValueError: As :meth:`embed`.
+        """
+        return self.embed(studies).study
+
+    def embed(self, studies: StudyBatch) -> StudyEmbedding:
+        """Return the embeddings of the studies and of each sequence alone, in one pass.
+
+        Raises:
+            ValueError: If a study has no sequence, if a kind is out of its range, or if a volume is
+                not one that the image encoder takes.
+        """
+        if not torch.compiler.is_compiling():
+            self._check(studies)
+        if self.training and self.sequence_dropout > 0:
+            studies = studies.only(_sequences_to_keep(studies.mask, self.sequence_dropout))
+        sequences = self._encode_volumes(studies)
+        return StudyEmbedding(self._attend(sequences, studies), sequences, studies.mask)
+
+    def _encode_volumes(self, studies: StudyBatch) -> Float[Tensor, "b s embed_dim"]:
+        embeddings = torch.cat([self.image_encoder(volumes) for volumes in studies.volumes])
+        nothing = embeddings.new_zeros(studies.mask.numel(), self.embed_dim)
+        everywhere = nothing.index_copy(0, torch.cat(studies.places), embeddings)
+        return everywhere.reshape(*studies.mask.shape, -1)
+
+    def _attend(
+        self, sequences: Float[Tensor, "b s embed_dim"], studies: StudyBatch
+    ) -> Float[Tensor, "b embed_dim"]:
+        token = self.study_token.expand(len(sequences), 1, -1)
+        tokens = torch.cat([token, sequences + self.kind_embedding(studies.kinds)], dim=1)
+        missing = pad(~studies.mask, (1, 0), value=False)
+        seen = self.attention(tokens, src_key_padding_mask=missing)[:, 0]
+        return self.projection(seen)  # type: ignore[no-any-return]
+
+    def _check(self, studies: StudyBatch) -> None:
+        empty = ~studies.mask.any(dim=1)
+        if empty.any():
+            raise ValueError(
+                "each study needs at least one sequence; there is none in "
+                f"{empty.nonzero().flatten().tolist()}"
+            )
+        lowest, highest = (int(kind) for kind in studies.kinds.aminmax())
+        if lowest < 0 or highest > len(self.sequences):
+            raise ValueError(
+                f"kinds must be from 0 to {len(self.sequences)}, the last for any sequence not in "
+                f"{self.sequences}, got {lowest} to {highest}: give collate_studies the same "
+                "sequences"
+            )
+
+
+def _check_options(
+    embed_dim: int, sequences: Sequence[str], layers: int, heads: int, dropout: float
+) -> None:
+    if len(set(sequences)) < len(sequences):
+        raise ValueError(f"each sequence must be named once, got {tuple(sequences)}")
+    if layers < 1:
+        raise ValueError(f"layers must be 1 or more, got {layers}")
+    if heads < 1 or embed_dim % heads:
+        raise ValueError(f"heads must divide embed_dim ({embed_dim}), got {heads}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"sequence_dropout must be in [0, 1), got {dropout}")
+
+
+def _transformer(channels: int, layers: int, heads: int) -> nn.TransformerEncoder:
+    layer = nn.TransformerEncoderLayer(
+        channels,
+        heads,
+        4 * channels,
+        dropout=0.0,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )
+    return nn.TransformerEncoder(
+        layer, layers, norm=nn.LayerNorm(channels), enable_nested_tensor=False
+    )
+
+
+def _sequences_to_keep(mask: Bool[Tensor, "b s"], dropout: float) -> Bool[Tensor, "b s"]:
+    chances = torch.rand(mask.shape, device=mask.device).masked_fill(~mask, -1.0)
+    # The luckiest sequence of a study stays in any case.
+    return mask & ((chances >= dropout) | (chances == chances.amax(dim=1, keepdim=True)))
