@@ -7,8 +7,8 @@ from typing import Self
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from selip_core.encoders.recomputation import recomputed
 from selip_core.encoders.settings import ImageEncoderSettings
 from selip_core.encoders.spec import ImageEncoderSpec
 from selip_core.pretrained import PretrainedModule
@@ -93,5 +93,5 @@ class ImageEncoder(PretrainedModule, abc.ABC):
     def run_stage(self, stage: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """Return ``stage(x)``; with gradient checkpointing, without keeping what is inside it."""
         if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(stage, x, use_reentrant=False)  # type: ignore[no-any-return]
+            return recomputed(stage, x, owner=self)
         return stage(x)
