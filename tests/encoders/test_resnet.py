@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from selip_core.encoders import ResNetEncoder
+from selip_core.encoders.resnet_network import ZeroPaddedShortcut
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,8 @@ def test_paper_stem_halves_the_plane_and_keeps_the_slices():
     )
 
 
-@pytest.mark.parametrize("stem", ["paper", "cubic"])
-@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("stem", ["paper", "cubic", "medicalnet"])
+@pytest.mark.parametrize("axis", [0, 2])
 def test_strides_are_steps_in_the_input(stem, axis):
     """Moving a volume by one stride moves the map by one voxel, away from the border."""
     encoder = ResNetEncoder(10, stem=stem, width=1 / 16).eval()
@@ -104,3 +105,64 @@ def test_fewer_stages_leave_the_pyramid_that_is_left_as_it_was(stages):
 def test_number_of_stages_is_checked():
     with pytest.raises(ValueError, match="stages must be 1, 2, 3 or 4, got 5"):
         ResNetEncoder(10, stages=5)
+
+
+@pytest.mark.parametrize("depth", [10, 18, 34, 50])
+def test_medicalnets_weights_have_a_place_each(monai_resnet, depth):
+    bias, shortcut = monai_resnet.get_medicalnet_pretrained_resnet_args(depth)
+    with torch.device("meta"):
+        published = getattr(monai_resnet, f"resnet{depth}")(
+            n_input_channels=1,
+            conv1_t_stride=2,
+            shortcut_type=shortcut,
+            bias_downsample=bias,
+            feed_forward=False,
+        )
+        ours = ResNetEncoder(depth, stem="medicalnet")
+    shapes = {key: value.shape for key, value in published.state_dict().items()}
+    assert {key: value.shape for key, value in ours.network.state_dict().items()} == shapes
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_strided_medicalnet_is_what_monai_makes_of_its_weights(monai_resnet, depth):
+    _, shortcut = monai_resnet.get_medicalnet_pretrained_resnet_args(depth)
+    ours = ResNetEncoder(depth, stem="medicalnet_strided", width=1 / 16).eval()
+    theirs = getattr(monai_resnet, f"resnet{depth}")(
+        n_input_channels=1,
+        conv1_t_stride=2,
+        shortcut_type=shortcut,
+        bias_downsample=False,
+        widen_factor=1 / 16,
+        num_classes=512,
+    ).eval()
+    projection = ours.pooling.projection.state_dict()
+    theirs.load_state_dict(
+        ours.network.state_dict() | {f"fc.{key}": value for key, value in projection.items()}
+    )
+    x = torch.randn(2, 1, 33, 40, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_medicalnet_dilates_instead_of_striding(depth):
+    encoder = ResNetEncoder(depth, stem="medicalnet", width=1 / 16)
+    assert encoder.spec.stage_strides[-3:] == ((8, 8, 8),) * 3
+    for stage, dilation in (("layer2", 1), ("layer3", 2), ("layer4", 4)):
+        wide = [
+            module
+            for module in encoder.network.get_submodule(stage).modules()
+            if isinstance(module, torch.nn.Conv3d) and module.kernel_size == (3, 3, 3)
+        ]
+        assert {module.dilation for module in wide} == {(dilation,) * 3}
+
+
+def test_zero_padded_shortcut_takes_every_second_voxel_and_passes_the_gradient():
+    shortcut = ZeroPaddedShortcut(channels=3, stride=2)
+    x = torch.arange(54.0).reshape(1, 2, 3, 3, 3).requires_grad_()
+    out = shortcut(x)
+    assert out.shape == (1, 3, 2, 2, 2)
+    assert out[0, 0].flatten().tolist() == [0, 2, 6, 8, 18, 20, 24, 26]
+    assert not out[0, 2].any()
+    out.sum().backward()
+    assert x.grad.sum() == 16

@@ -1,9 +1,8 @@
 """The 3D ResNet family, on MONAI's implementation."""
 
 import math
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,35 +10,10 @@ from torch import Tensor, nn
 from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.pooling import PoolingFactory, create_pooling
 from selip_core.encoders.registry import register_image_encoder
+from selip_core.encoders.resnet_network import PLANES, STEMS, Stem, build_network
 from selip_core.encoders.spec import ImageEncoderSpec, Size
 
-if TYPE_CHECKING:
-    from monai.networks.nets.resnet import ResNet
-
-PLANES = (64, 128, 256, 512)
 DEPTHS = (10, 18, 34, 50, 101, 152, 200)
-
-
-@dataclass(frozen=True)
-class Stem:
-    """The first convolution and the max pooling after it; padding is half the kernel."""
-
-    kernel: Size
-    stride: Size
-    pool_kernel: Size
-    pool_stride: Size
-
-    def pool(self) -> nn.MaxPool3d:
-        """Return the max pooling."""
-        depth, height, width = self.pool_kernel
-        padding = (depth // 2, height // 2, width // 2)
-        return nn.MaxPool3d(self.pool_kernel, self.pool_stride, padding)
-
-
-STEMS = {
-    "paper": Stem((7, 7, 7), (1, 2, 2), (1, 3, 3), (1, 2, 2)),
-    "cubic": Stem((3, 3, 3), (2, 2, 2), (3, 3, 3), (2, 2, 2)),
-}
 
 
 @final
@@ -50,10 +24,15 @@ class ResNetEncoder(ImageEncoder):
         depth: Layers: 10, 18, 34, 50, 101, 152 or 200. From 50 on the blocks are bottlenecks.
         in_channels: Channels of the input volume.
         embed_dim: Length of an embedding.
-        pooling: ``"avg"``, ``"grid"``, or a function of (channels, embed_dim) giving a module.
+        pooling: Its name, or a function of (channels, embed_dim) giving a module.
         stem: ``"paper"`` for few thick slices: convolution 7x7x7 with stride 1x2x2, max pooling
             1x3x3 with stride 1x2x2, so depth is first halved in the second stage. ``"cubic"`` for
             small, nearly isotropic volumes: convolution and max pooling 3x3x3, both with stride 2.
+            ``"medicalnet"`` for MedicalNet's weights, in the geometry that they were trained in:
+            convolution 7x7x7 and max pooling 3x3x3, both with stride 2; the last two stages keep
+            the map's size and dilate their convolutions by 2 and 4. ``"medicalnet_strided"`` for
+            the same weights where all stages after the first halve the map, as MONAI uses them:
+            the last map is a 64th, the field of view about the same.
         stages: How many of the four stages to keep. Each stage after the first halves the map: with
             fewer stages the last map is finer and says better where a small lesion is.
         width: Factor on the channels of all stages; before its pooling ``resnet10`` has 14 million
@@ -71,8 +50,10 @@ class ResNetEncoder(ImageEncoder):
         ((2, 2, 2), (4, 4, 4), (8, 8, 8), (16, 16, 16), (32, 32, 32))
 
     Source:
-        The stem is that of the image encoder of SeLIP (arXiv 2503.19801). Shortcuts are
-        convolutions at every depth: MONAI's zero-padded ones pass no gradient.
+        The stem ``"paper"`` is that of the image encoder of SeLIP (arXiv 2503.19801),
+        ``"medicalnet"`` of Med3D (arXiv 1904.00625). Shortcuts are convolutions, but for depths 18
+        and 34 with MedicalNet's stems: those were trained with zero-padded shortcuts. There and in
+        MONAI such a shortcut passes no gradient; here it does.
     """
 
     def __init__(
@@ -89,7 +70,7 @@ class ResNetEncoder(ImageEncoder):
         _check_options(depth, stem, stages, width)
         self.embed_dim = embed_dim
         self._stages = stages
-        self.network = _build_network(depth, in_channels, STEMS[stem], stages, width)
+        self.network = build_network(depth, in_channels, STEMS[stem], stages, width)
         spec = _describe(depth, in_channels, STEMS[stem], stages, width)
         self.pooling = create_pooling(pooling, spec.stage_channels[-1], embed_dim)
         self.spec = spec.count_parameters(self)
@@ -128,34 +109,13 @@ def _check_options(depth: int, stem: str, stages: int, width: float) -> None:
         )
 
 
-def _build_network(depth: int, in_channels: int, stem: Stem, stages: int, width: float) -> "ResNet":
-    from monai.networks.nets.resnet import ResNet, resnet_params
-
-    block, layers, *_ = resnet_params[f"resnet{depth}"]
-    network = ResNet(
-        block=block,
-        layers=layers,
-        block_inplanes=list(PLANES),
-        n_input_channels=in_channels,
-        conv1_t_size=stem.kernel,  # type: ignore[arg-type]
-        conv1_t_stride=stem.stride,  # type: ignore[arg-type]
-        widen_factor=width,
-        feed_forward=False,
-        bias_downsample=False,
-    )
-    network.maxpool = stem.pool()
-    for unused in range(stages + 1, len(PLANES) + 1):
-        setattr(network, f"layer{unused}", nn.Identity())
-    return network
-
-
 def _describe(
     depth: int, in_channels: int, stem: Stem, stages: int, width: float
 ) -> ImageEncoderSpec:
     planes = [int(width * channels) for channels in PLANES[:stages]]
     expansion = 4 if depth >= 50 else 1
-    strides = [stem.stride]
-    for step in (stem.pool_stride, *[(2, 2, 2)] * (stages - 1)):
+    strides: list[Size] = [stem.stride]
+    for step in (stem.pool_stride, *((by, by, by) for by in stem.stage_strides[1:stages])):
         d, h, w = strides[-1]
         strides.append((d * step[0], h * step[1], w * step[2]))
     # Of a volume under half a voxel of the coarsest map, most of what that voxel sees is padding.
