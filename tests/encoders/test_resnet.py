@@ -74,7 +74,7 @@ def test_width_has_the_parameters_that_the_docstring_tells(width, millions):
     ("options", "message"),
     [
         ({"depth": 11}, r"depth must be one of \(10, 18, .*\), got 11"),
-        ({"stem": "round"}, r"stem must be one of \['cubic', 'paper'\], got 'round'"),
+        ({"stem": "round"}, r"stem must be one of \['cubic', .*'paper'\], got 'round'"),
         ({"width": 0.001}, "width must leave at least one of 64 channels .*, got 0.001"),
         ({"width": float("inf")}, "width must leave .*, got inf"),
     ],

@@ -3,6 +3,7 @@
 import selip_core.encoders.saving  # noqa: F401  # registers how they are saved
 from selip_core.encoders.creation import create_image_encoder
 from selip_core.encoders.interface import ImageEncoder
+from selip_core.encoders.parameter_groups import parameter_groups
 from selip_core.encoders.pooling import (
     AttentionPooling,
     AveragePooling,
@@ -38,5 +39,6 @@ __all__ = [
     "collate_studies",
     "create_image_encoder",
     "list_image_encoders",
+    "parameter_groups",
     "register_image_encoder",
 ]
