@@ -17,8 +17,11 @@ from selip_core.losses import (
     LossAndStatistics,
     LossStatistics,
     SimilarityCLIPLoss,
+    chunked,
     similarity_clip_loss,
+    summaries,
 )
+from selip_core.losses.chunked import logits_of
 from selip_core.losses.softmax_summary import SoftmaxSummary
 from selip_core.similarity.operators import Dense, LowRank, base
 
@@ -193,7 +196,39 @@ def test_summaries_of_parts_add_up() -> None:
         parts += SoftmaxSummary.of(part, 0)
     torch.testing.assert_close(vars(parts), vars(whole))
     assert (whole.ties >= 2).all()
-    torch.testing.assert_close(whole.logsumexp, logits.logsumexp(0))
+    assert torch.equal(whole.logsumexp, logits.logsumexp(0))
+    torch.testing.assert_close(whole.entropy, entropy(logits.T.softmax(1)))
+
+
+def counted_sweeps(monkeypatch: pytest.MonkeyPatch, loss_fn: Callable[[], Any]) -> int:
+    """Return how often the logits are computed, in units of all pairs."""
+    pairs = 0
+
+    def counting(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+        nonlocal pairs
+        pairs += len(images) * len(texts)
+        return logits_of(images, texts, scale)
+
+    for module in (chunked, summaries):
+        monkeypatch.setattr(module, "logits_of", counting)
+    loss_fn()
+    return pairs // 33**2
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_come_from_the_sweep_of_the_loss(
+    dtype: torch.dtype, batch: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaves = batch(33, dtype=dtype)
+    options = {"backend": "chunked", "target": LowRank(*torch.rand(2, 33, 3, dtype=torch.float64))}
+    alone = similarity_clip_loss(*leaves, **options)
+    watched = similarity_clip_loss(*leaves, return_stats=True, **options).loss
+    pairs = [torch.autograd.grad(loss, leaves) for loss in (alone, watched)]
+    assert torch.equal(alone, watched)
+    assert all(torch.equal(*pair) for pair in zip(*pairs, strict=True))
+    assert counted_sweeps(monkeypatch, lambda: similarity_clip_loss(*leaves, **options)) == 1
+    watching = {**options, "return_stats": True}
+    assert counted_sweeps(monkeypatch, lambda: similarity_clip_loss(*leaves, **watching)) == 1
 
 
 def test_large_logits_stay_finite() -> None:

@@ -25,6 +25,8 @@ class Backend:
             cannot be had.
         across_processes: Whether the batch may be spread over several processes.
         tiles: Whether ``clamped_loss`` reads the target in tiles.
+        goes_on: Whether ``soft_cross_entropy`` takes ``logsumexps`` that a sweep of the chunked
+            back end has found; it does not sweep for them then.
     """
 
     logsumexps: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -32,6 +34,7 @@ class Backend:
     clamped_loss: Callable[..., Tensor] | None
     across_processes: bool
     tiles: bool
+    goes_on: bool
 
 
 CHUNKED = RegisteredSweeps("chunked", chunked)
@@ -44,6 +47,7 @@ BACKENDS = {
         clamped.clamped_loss,
         across_processes=True,
         tiles=True,
+        goes_on=True,
     ),
     "dense": Backend(
         dense.logsumexps,
@@ -51,6 +55,7 @@ BACKENDS = {
         dense.clamped_loss,
         across_processes=False,
         tiles=False,
+        goes_on=False,
     ),
     "triton": Backend(
         TRITON.logsumexps,
@@ -58,6 +63,7 @@ BACKENDS = {
         None,
         across_processes=True,
         tiles=False,
+        goes_on=False,
     ),
 }
 

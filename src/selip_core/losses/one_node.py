@@ -12,6 +12,8 @@ from selip_core.losses.ranks import Ranks
 from selip_core.losses.target import TwoWayTarget
 from selip_core.losses.weights import Weights
 
+Logsumexps = tuple[Float[Tensor, " n"], Float[Tensor, " m"]]
+
 
 class Sweeps(Protocol):
     """What a back end computes over all pairs; ``selip_core.losses.chunked`` describes both."""
@@ -48,8 +50,21 @@ def soft_cross_entropy(
     ranks: Ranks,
     *,
     sweeps: Sweeps,
+    logsumexps: Logsumexps | None = None,
 ) -> Float[Tensor, ""]:
-    """Return this process's share of the loss; the shares of all ranks add up to it."""
+    """Return this process's share of the loss; the shares of all ranks add up to it.
+
+    Args:
+        image_features: Of this rank.
+        text_features: Of this rank.
+        logit_scale: The multiplier.
+        target: None where it has no weight.
+        weights: Of the parts.
+        ranks: Who holds what.
+        sweeps: What computes.
+        logsumexps: Of this rank's rows and of the columns of all ranks, where they are known; None:
+            sweep for them.
+    """
     loss: Tensor = _SoftCrossEntropy.apply(  # type: ignore[no-untyped-call]
         image_features,
         text_features,
@@ -58,6 +73,7 @@ def soft_cross_entropy(
         weights,
         ranks,
         sweeps,
+        logsumexps,
     )
     return loss
 
@@ -84,12 +100,16 @@ class _SoftCrossEntropy(torch.autograd.Function):
         weights: Weights,
         ranks: Ranks,
         sweeps: Sweeps,
+        logsumexps: Logsumexps | None,
     ) -> Tensor:
         dtype = accumulation_dtype(image_features.dtype)
         images, texts = working(image_features), working(ranks.gather(text_features))
         scale = logit_scale.to(images.device, dtype)
-        rows, columns = sweeps.logsumexps(images, texts, scale)
-        columns = ranks.logsumexp(columns)
+        if logsumexps is None:
+            rows, columns = sweeps.logsumexps(images, texts, scale)
+            columns = ranks.logsumexp(columns)
+        else:
+            rows, columns = logsumexps
         pull = None
         if target is not None:
             pull = images.new_zeros(images.shape, dtype=dtype)
@@ -131,5 +151,5 @@ class _SoftCrossEntropy(torch.autograd.Function):
             image_gradient.to(image_features.dtype),
             text_gradient.to(image_features.dtype),
             scale_gradient.to(logit_scale),
-            *[None] * 4,
+            *[None] * 5,
         )

@@ -13,7 +13,8 @@ from selip_core.losses.agreement import failing_together
 from selip_core.losses.backends import select_backend
 from selip_core.losses.batch import Agreed, Batch
 from selip_core.losses.precision import full_precision
-from selip_core.losses.statistics import LossAndStatistics, LossStatistics, measure
+from selip_core.losses.statistics import LossAndStatistics, measure
+from selip_core.losses.summaries import Summaries
 from selip_core.losses.target import Target, TwoWayTarget
 from selip_core.losses.weights import Weights
 
@@ -157,8 +158,9 @@ def similarity_clip_loss(
             gradients (DistributedDataParallel) are those of one process; False: shares add up.
         check_finite: Raise if features, scale or bias hold NaN or infinity. Breaks the graph of
             ``torch.compile``.
-        return_stats: Return :class:`LossStatistics` as well, for one sweep more over the logits and
-            one more gather of the texts. Not with ``clamp_eps``.
+        return_stats: Return :class:`LossStatistics` as well. With ``"chunked"`` they come from the
+            sweep that the loss makes anyway, and change no bit of it; other back ends sweep once
+            more. With a group texts are gathered once more. Not with ``clamp_eps``.
 
     Returns:
         The loss, in float32 (float64 for float64 features), or with ``return_stats`` the pair
@@ -206,22 +208,42 @@ def similarity_clip_loss(
         )
         two_way = _normalised(agreed)
         trained_on = two_way if weights.similarity else None
-        loss = _soft_cross_entropy(agreed, trained_on, weights, backend)
+        summaries = _summaries(agreed) if return_stats else None
+        loss = _soft_cross_entropy(agreed, trained_on, weights, backend, summaries)
         if average:
             loss = loss * len(agreed.ranks.sizes)
-        if not return_stats:
+        if summaries is None:
             return loss
-        return LossAndStatistics(loss, _statistics(agreed, two_way, label_smoothing))
+        bias, ranks = agreed.batch.logit_bias, agreed.ranks
+        return LossAndStatistics(loss, measure(summaries, bias, two_way, label_smoothing, ranks))
+
+
+def _summaries(agreed: Agreed) -> Summaries:
+    batch = agreed.batch
+    return Summaries.of(batch.image_features, batch.text_features, batch.logit_scale, agreed.ranks)
 
 
 def _soft_cross_entropy(
-    agreed: Agreed, target: TwoWayTarget | None, weights: Weights, backend: str
+    agreed: Agreed,
+    target: TwoWayTarget | None,
+    weights: Weights,
+    backend: str,
+    summaries: Summaries | None,
 ) -> Tensor:
     batch, ranks = agreed.batch, agreed.ranks
     across = ranks.group is not None
     chosen = select_backend(backend, ranks.total, batch.image_features, across_processes=across)
+    known = {}
+    if summaries is not None and chosen.goes_on:
+        known["logsumexps"] = summaries.logsumexps
     loss = chosen.soft_cross_entropy(
-        batch.image_features, batch.text_features, batch.logit_scale, target, weights, ranks
+        batch.image_features,
+        batch.text_features,
+        batch.logit_scale,
+        target,
+        weights,
+        ranks,
+        **known,
     )
     return _with_bias(loss, batch)
 
@@ -273,18 +295,3 @@ def _normalised(agreed: Agreed) -> TwoWayTarget | None:
 
 def _positive(sums: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
     return (sums > 0) & sums.isfinite()
-
-
-def _statistics(
-    agreed: Agreed, target: TwoWayTarget | None, label_smoothing: float
-) -> LossStatistics:
-    batch = agreed.batch
-    return measure(
-        batch.image_features,
-        batch.text_features,
-        batch.logit_scale,
-        batch.logit_bias,
-        target,
-        label_smoothing,
-        agreed.ranks,
-    )

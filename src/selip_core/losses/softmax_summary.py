@@ -1,6 +1,5 @@
 """What statistics need of a softmax, from parts of its logits seen one after the other."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self, final
 
@@ -14,14 +13,13 @@ from selip_core.losses.ranks import Ranks
 @final
 @dataclass(frozen=True, eq=False)
 class SoftmaxSummary:
-    """Sums over the logits ``x`` of each of ``k`` softmaxes; summaries of two parts add.
+    """What is known of each of ``k`` softmaxes of logits ``x``; summaries of two parts add.
 
     Attributes:
-        largest: ``m = max x``.
+        logsumexp: ``log sum exp x``, to the bit what ``torch.logsumexp`` and ``logaddexp`` give.
+        entropy: Of the softmax, in nats.
+        largest: ``max x``.
         ties: How many logits are equal to it.
-        mass: ``sum exp(x - m)``.
-        moment: ``sum (x - m) exp(x - m)``.
-        total: ``sum x``.
 
     Example:
         >>> logits = torch.tensor([[0.0, 2.0, 1.0]])
@@ -31,71 +29,70 @@ class SoftmaxSummary:
         >>> torch.testing.assert_close(parts.entropy, whole.entropy)
     """
 
+    logsumexp: Float[Tensor, " k"]
+    entropy: Float[Tensor, " k"]
     largest: Float[Tensor, " k"]
     ties: Float[Tensor, " k"]
-    mass: Float[Tensor, " k"]
-    moment: Float[Tensor, " k"]
-    total: Float[Tensor, " k"]
 
     @classmethod
     def of(cls, logits: Float[Tensor, "b c"], dim: int) -> Self:
-        """Return the summary of logits over one dimension."""
+        """Return the summary of logits over one dimension, of which there are some."""
         largest = logits.amax(dim, keepdim=True)
         below = logits - largest
         weights = below.exp()
-        ties = (below == 0).sum(dim).to(logits.dtype)
-        moment = (below * weights).sum(dim)
-        return cls(largest.squeeze(dim), ties, weights.sum(dim), moment, logits.sum(dim))
+        mass = weights.sum(dim)
+        # sum w (x - m): what is below the largest does not cancel, however large the logits are.
+        moment = weights.mul_(below).sum(dim)
+        ties = below.eq_(0).sum(dim)
+        log_mass = mass.log()
+        largest = largest.squeeze(dim)
+        return cls(log_mass + largest, log_mass - moment / mass, largest, ties)
 
     @classmethod
     def of_nothing(cls, softmaxes: int, like: Tensor) -> Self:
         """Return the summary of ``softmaxes`` that have no logits yet."""
-        nothing = [like.new_zeros(softmaxes) for _ in range(4)]
-        return cls(like.new_full((softmaxes,), -torch.inf), *nothing)
-
-    @classmethod
-    def cat(cls, parts: Sequence[Self]) -> Self:
-        """Return the softmaxes of all parts, one part after the other."""
-        return cls(
-            *(torch.cat(values) for values in zip(*(part._fields() for part in parts), strict=True))
-        )
+        lowest = like.new_full((softmaxes,), -torch.inf)
+        nothing = like.new_zeros(softmaxes)
+        return cls(lowest, nothing, lowest.clone(), nothing.clone())
 
     def __add__(self, other: Self) -> Self:
+        logsumexp = torch.logaddexp(self.logsumexp, other.logsumexp)
         largest = torch.maximum(self.largest, other.largest)
-        parts = self._sums_from(largest), other._sums_from(largest)
-        return type(self)(largest, *parts[0].add(parts[1]).unbind())
+        return type(self)(
+            logsumexp,
+            self._entropy_within(logsumexp) + other._entropy_within(logsumexp),
+            largest,
+            self._ties_at(largest) + other._ties_at(largest),
+        )
+
+    def add_at(self, chosen: slice, part: Self) -> None:
+        """Add more logits of some of the softmaxes, in place."""
+        together = self.of_slice(chosen) + part
+        for whole, values in zip(self._fields(), together._fields(), strict=True):
+            whole[chosen] = values
 
     def over(self, ranks: Ranks) -> Self:
         """Return the summary of the logits of all ranks."""
-        largest = ranks.maximum(self.largest)
-        return type(self)(largest, *ranks.sum(self._sums_from(largest)).unbind())
+        logsumexp, largest = ranks.logsumexp(self.logsumexp), ranks.maximum(self.largest)
+        parts = torch.stack([self._entropy_within(logsumexp), self._ties_at(largest)])
+        entropy, ties = ranks.sum(parts).unbind()
+        return type(self)(logsumexp, entropy, largest, ties)
 
     def of_slice(self, chosen: slice) -> Self:
         """Return some of the softmaxes."""
         return type(self)(*(values[chosen] for values in self._fields()))
 
     def _fields(self) -> tuple[Float[Tensor, " k"], ...]:
-        return self.largest, self.ties, self.mass, self.moment, self.total
+        return self.logsumexp, self.entropy, self.largest, self.ties
 
-    def _sums_from(self, largest: Float[Tensor, " k"]) -> Float[Tensor, "4 k"]:
-        """Return ties, mass, moment and total with another maximum taken off."""
-        drop = torch.where(self.mass > 0, self.largest - largest, 0)
-        decay = drop.exp()
-        return torch.stack(
-            [
-                torch.where(drop == 0, self.ties, 0),
-                decay * self.mass,
-                decay * (self.moment + drop * self.mass),
-                self.total,
-            ]
-        )
+    def _entropy_within(self, logsumexp: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        """Return the part of the entropy that these logits have in a softmax of more.
 
-    @property
-    def logsumexp(self) -> Float[Tensor, " k"]:
-        """``log sum exp x``."""
-        return self.largest + self.mass.log()
+        ``p (H + g)`` with their share ``p = exp(-g)``; without logits it is 0.
+        """
+        gap = logsumexp - self.logsumexp
+        share = (-gap).exp()
+        return torch.where(share > 0, share * (self.entropy + gap), 0)
 
-    @property
-    def entropy(self) -> Float[Tensor, " k"]:
-        """Of each softmax, in nats."""
-        return self.mass.log() - self.moment / self.mass
+    def _ties_at(self, largest: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+        return torch.where(self.largest == largest, self.ties, 0)

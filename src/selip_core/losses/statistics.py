@@ -7,18 +7,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from selip_core.losses.chunked import logits_of, row_blocks
-from selip_core.losses.precision import accumulation_dtype, working
 from selip_core.losses.ranks import Ranks
 from selip_core.losses.softmax_summary import SoftmaxSummary
+from selip_core.losses.summaries import Summaries
 from selip_core.losses.target import TwoWayTarget
 from selip_core.losses.target_entropy import target_entropies
 
 SATURATED = 0.99
 """Probability of the own pair above which a pair has next to no gradient left."""
-
-# Logits, their distances to the maximum, exponentials and products.
-TILES_ALIVE = 5
 
 Sums = dict[str, Float[Tensor, ""]]
 
@@ -130,33 +126,27 @@ class LossAndStatistics(NamedTuple):
 
 @torch.no_grad()
 def measure(
-    image_features: Float[Tensor, "n d"],
-    text_features: Float[Tensor, "n d"],
-    logit_scale: Float[Tensor, ""],
+    summaries: Summaries,
     logit_bias: Float[Tensor, ""] | None,
     target: TwoWayTarget | None,
     label_smoothing: float,
     ranks: Ranks,
 ) -> LossStatistics:
-    """Return the statistics of a batch, by one sweep over the logits in blocks of rows.
+    """Return the statistics of a batch, from what one sweep told and from products of the target.
 
-    Maxima and entropies need the logits once more than the loss does, whatever back end made it;
-    that sweep gives the log-sum-exps too. A bias moves all logits alike and changes none of it.
+    A bias moves all logits alike and changes none of it.
     """
-    images, texts = working(image_features), working(ranks.gather(text_features))
-    dtype = accumulation_dtype(images.dtype)
-    scale = logit_scale.to(images.device, dtype)
-    rows, columns, own_logits = _sweep(images, texts, scale, ranks)
-    sums = [
-        _sums(softmaxes, own_logits, label_smoothing, ranks.total) for softmaxes in (rows, columns)
-    ]
+    scale, own_logits = summaries.logit_scale, summaries.own_logits
+    # The mean logit of all queries; ranks add up to it, in either direction.
+    uniform = summaries.sum_of_logits / ranks.total
+    ways = summaries.rows, summaries.columns.of_slice(ranks.own)
+    sums = [_sums(way, own_logits, label_smoothing, uniform) for way in ways]
     if target is not None:
-        pulls = [scale * pull for pull in target.attractions(images, texts)]
+        pulls = target.attractions(summaries.images, summaries.texts)
         entropies = target_entropies(target, label_smoothing, ranks)
-        for index, softmaxes in enumerate((rows, columns)):
-            uniform = softmaxes.total.sum() / ranks.total
-            attraction = (1 - label_smoothing) * pulls[index] + label_smoothing * uniform
-            sums[index]["similarity"] = softmaxes.logsumexp.sum() - attraction
+        for index, way in enumerate(ways):
+            attraction = _smoothed(scale * pulls[index], label_smoothing, uniform)
+            sums[index]["similarity"] = way.logsumexp.sum() - attraction
             if entropies is not None:
                 sums[index]["target_entropy"] = entropies[index].sum()
                 sums[index]["effective_positives"] = entropies[index].exp().sum()
@@ -165,49 +155,34 @@ def measure(
     return LossStatistics(
         DirectionStatistics(**image_to_text),
         DirectionStatistics(**text_to_image),
-        logit_scale=logit_scale.detach().clone(),
+        logit_scale=scale.detach().clone(),
         logit_bias=bias,
-        pairs=torch.tensor(ranks.total, device=images.device),
+        pairs=torch.tensor(ranks.total, device=scale.device),
     )
-
-
-def _sweep(
-    images: Float[Tensor, "n d"],
-    texts: Float[Tensor, "m d"],
-    logit_scale: Float[Tensor, ""],
-    ranks: Ranks,
-) -> tuple[SoftmaxSummary, SoftmaxSummary, Float[Tensor, " n"]]:
-    """Return the softmaxes of this rank's images and of its own texts, and the own logits."""
-    rows = [SoftmaxSummary.of_nothing(0, logit_scale)]
-    columns = SoftmaxSummary.of_nothing(len(texts), logit_scale)
-    own_logits = [logit_scale.new_empty(0)]
-    for block in row_blocks(images, texts, TILES_ALIVE):
-        logits = logits_of(images[block], texts, logit_scale)
-        rows.append(SoftmaxSummary.of(logits, 1))
-        columns += SoftmaxSummary.of(logits, 0)
-        # A copy, or each block's logits would stay.
-        own_logits.append(logits.diagonal(ranks.own.start + block.start).clone())
-    own_columns = columns.over(ranks).of_slice(ranks.own)
-    return SoftmaxSummary.cat(rows), own_columns, torch.cat(own_logits)
 
 
 def _sums(
     softmaxes: SoftmaxSummary,
     own_logits: Float[Tensor, " n"],
     label_smoothing: float,
-    answers: int,
+    uniform: Float[Tensor, ""],
 ) -> Sums:
     """Return what one direction has without a target, summed over this rank's queries."""
-    uniform = softmaxes.total / answers
-    attraction = (1 - label_smoothing) * own_logits + label_smoothing * uniform
+    attraction = _smoothed(own_logits.sum(), label_smoothing, uniform)
     first = torch.where(own_logits == softmaxes.largest, 1 / softmaxes.ties, 0)
     own_probability = (own_logits - softmaxes.logsumexp).exp()
     return {
-        "align": (softmaxes.logsumexp - attraction).sum(),
+        "align": softmaxes.logsumexp.sum() - attraction,
         "prediction_entropy": softmaxes.entropy.sum(),
         "accuracy": first.sum(),
         "saturated": (own_probability > SATURATED).sum().to(own_logits.dtype),
     }
+
+
+def _smoothed(
+    attraction: Float[Tensor, ""], label_smoothing: float, uniform: Float[Tensor, ""]
+) -> Float[Tensor, ""]:
+    return (1 - label_smoothing) * attraction + label_smoothing * uniform
 
 
 def _means(sums: list[Sums], ranks: Ranks) -> list[Sums]:
