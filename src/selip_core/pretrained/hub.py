@@ -4,8 +4,8 @@ import os
 import re
 from pathlib import Path
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "README.md")
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md")
 
 
 def local_folder(name_or_folder: str | os.PathLike[str], revision: str | None = None) -> Path:

@@ -109,7 +109,8 @@ def _strides(tensor: Tensor, layout: torch.memory_format) -> tuple[int, ...]:
 def _copy(tensor: Tensor, layout: torch.memory_format = torch.contiguous_format) -> Tensor:
     # Memory of its own, since sums may depend on where a tensor begins in it, and a file gives it
     # any place. Not .to(memory_format=...), which leaves alone what has one channel.
-    return torch.empty(tensor.shape, dtype=tensor.dtype, memory_format=layout).copy_(tensor)
+    empty = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", memory_format=layout)
+    return empty.copy_(tensor)
 
 
 def _require_same_names(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
