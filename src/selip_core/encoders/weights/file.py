@@ -1,0 +1,81 @@
+"""A file of safetensors, read whole and checked."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from selip_core.encoders.weights.layout import Tensors
+
+PICKLED = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".tar"})
+ALIASES = "aliases"
+"""Where a header tells, as JSON, which names stand for the tensor of another name."""
+
+_ZIP, _PICKLE = b"PK", b"\x80"
+_LFS = b"version https://git-lfs"
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """What a file holds.
+
+    Attributes:
+        path: The file.
+        tensors: Its tensors by name.
+        metadata: What its header tells besides.
+    """
+
+    path: Path
+    tensors: Tensors
+    metadata: dict[str, str]
+
+
+def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
+    """Return the tensors of a file of safetensors and what its header tells.
+
+    Tensors that ``selip convert-weights`` wrote once for several names stand under each of them.
+
+    Raises:
+        ValueError: If it is pickled, no file of safetensors, or damaged.
+        OSError: If it cannot be read.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from safetensors.torch import save_file
+        >>> path = Path(tempfile.mkdtemp()) / "weights.safetensors"
+        >>> save_file({"a": torch.zeros(2)}, path)
+        >>> read_weights(path).tensors
+        {'a': tensor([0., 0.])}
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    _require_safetensors(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        aliases = json.loads(metadata.get(ALIASES, "{}"))
+        tensors |= {name: tensors[kept] for name, kept in aliases.items()}
+    except (SafetensorError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is damaged or no file of safetensors ({error}); fetch or convert it again"
+        ) from error
+    return WeightsFile(path, tensors, metadata)
+
+
+def _require_safetensors(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(len(_LFS))
+    if start == _LFS:
+        raise ValueError(
+            f"{path} only points to the weights: fetch the file itself by `git lfs pull`"
+        )
+    # A header of JSON follows its length in 8 bytes, which may be any bytes.
+    is_safetensors = start[8:9] == b"{"
+    is_pickled = path.suffix.lower() in PICKLED or start.startswith((_ZIP, _PICKLE))
+    if is_pickled and not is_safetensors:
+        raise ValueError(
+            f"{path} is pickled, and unpickling can run any code: convert it once by "
+            f"`selip convert-weights {path.name} {path.stem}.safetensors`"
+        )

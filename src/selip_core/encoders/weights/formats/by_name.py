@@ -1,0 +1,63 @@
+"""The layouts by name, and which of them a file has."""
+
+from collections.abc import Iterable
+
+from selip_core.encoders.weights.formats.brainiac import BRAINIAC
+from selip_core.encoders.weights.formats.mae import MAE
+from selip_core.encoders.weights.formats.medicalnet import MEDICALNET
+from selip_core.encoders.weights.formats.monai_resnet import MONAI_RESNET
+from selip_core.encoders.weights.formats.monai_swin import MONAI_SWIN
+from selip_core.encoders.weights.formats.monai_vit import MONAI_VIT
+from selip_core.encoders.weights.formats.openmind import OPENMIND
+from selip_core.encoders.weights.formats.selip import SELIP
+from selip_core.encoders.weights.layout import WeightFormat
+
+WEIGHT_FORMATS: dict[str, WeightFormat] = {
+    layout.name: layout
+    for layout in (
+        MEDICALNET,
+        BRAINIAC,
+        OPENMIND,
+        MONAI_SWIN,
+        MONAI_VIT,
+        MAE,
+        MONAI_RESNET,
+        SELIP,
+    )
+}
+"""Every known layout by its name."""
+
+
+def recognised_formats(names: Iterable[str]) -> list[str]:
+    """Return the names of the layouts that a file with these names can have.
+
+    Example:
+        >>> recognised_formats(["module.conv1.weight", "module.layer4.0.conv1.weight"])
+        ['medicalnet']
+    """
+    names = list(names)
+    return [layout.name for layout in WEIGHT_FORMATS.values() if layout.recognises(names)]
+
+
+def choose_format(name: str, names: Iterable[str]) -> WeightFormat:
+    """Return the layout of this name; for ``"auto"``, the one that a file's names show.
+
+    Raises:
+        ValueError: If no layout has this name, or if the names show none or several.
+    """
+    if name != "auto":
+        if name not in WEIGHT_FORMATS:
+            raise ValueError(
+                f"format must be 'auto' or one of {list(WEIGHT_FORMATS)}, got {name!r}"
+            )
+        return WEIGHT_FORMATS[name]
+    names = list(names)
+    found = recognised_formats(names)
+    if len(found) > 1:
+        raise ValueError(f"the file could be of the formats {found}; name the one that it is")
+    if not found:
+        raise ValueError(
+            f"the names in the file are of no known format, such as {names[:3]}; if one of "
+            f"{list(WEIGHT_FORMATS)} fits, name it as format"
+        )
+    return WEIGHT_FORMATS[found[0]]

@@ -1,0 +1,30 @@
+"""Vision transformers of MONAI: ViT, ViTAutoEnc, and the encoder of UNETR.
+
+Facts:
+    Names as in ``monai.networks.nets.ViT``, under ``vit.`` in a UNETR and in SegVol's releases
+    under ``model.encoder.``. Old versions of MONAI kept cross-attention that no forward pass used
+    (``cross_attn``, ``norm_cross_attn``). The file tells neither licence nor preparation.
+"""
+
+from selip_core.encoders.weights.layout import WeightFormat
+from selip_core.encoders.weights.tokens import TOKEN_RENAMES, fit_tokens
+from selip_core.pretrained.source import WeightsSource
+
+MONAI_VIT = WeightFormat(
+    name="monai-vit",
+    encoders="ViTs of the same width, depth and size of patches",
+    source=WeightsSource("monai-vit", "not told by the file", ""),
+    recognised_by=(
+        r"((module|_orig_mod|model|encoder|vit)\.)*patch_embedding\.patch_embeddings\.",
+        r"((module|_orig_mod|model|encoder|vit)\.)*blocks\.0\.attn\.qkv\.weight$",
+    ),
+    foreign=(r"(.*\.)?(decoder_blocks|decoder_embed|mask_tokens)\b",),
+    prefixes=(r"(?:model|encoder|vit)\.",),
+    ignored=(
+        r"(encoder|decoder)\d+\.",
+        r"(out|classification_head|conv3d_transpose(_1)?)\.",
+        r"blocks\.\d+\.(cross_attn|norm_cross_attn)\.",
+    ),
+    renames=TOKEN_RENAMES,
+    fit=fit_tokens,
+)

@@ -1,0 +1,113 @@
+"""How a published file of weights is laid out, and what is known about it."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from selip_core.encoders.spec import Size
+from selip_core.pretrained.source import WeightsSource
+
+Tensors = dict[str, Tensor]
+Fit = Callable[[Tensors, Tensors], "Fitted"]
+"""Fits a file's tensors to an encoder's, both under the encoder's names."""
+
+WRAPPERS = re.compile(r"(?:(?:module|_orig_mod)\.)+")
+"""What DistributedDataParallel and ``torch.compile`` put before every name."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A file's tensors after they were fitted to a kind of network.
+
+    Attributes:
+        tensors: The file's tensors; some may have become part of others.
+        filled: Values for parameters that the file's network does not need.
+        notes: What was done, by the names it was done to.
+    """
+
+    tensors: Tensors
+    filled: Tensors = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """The names of a file, as rules sort them.
+
+    Attributes:
+        kept: Name in the encoder, by name in the file.
+        ignored: Names of heads and decoders, which no encoder has.
+    """
+
+    kept: dict[str, str]
+    ignored: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WeightFormat:
+    """The layout of a family of weight files: rules from its names to those of an encoder.
+
+    Attributes:
+        name: What it is known by.
+        encoders: The encoders that it fits, in words.
+        source: Licence and place of what was published in this layout.
+        recognised_by: Patterns of names; a file of this layout has one for each of them.
+        foreign: Patterns of names that no file of this layout has.
+        prefixes: Patterns stripped from the start of names, as often as one matches.
+        ignored: Patterns of what is no part of the encoder, such as heads; matched from the start.
+        root: What the encoder puts before the names.
+        renames: Patterns and what replaces them, in this order, after the root was put.
+        spacing: Millimetres a voxel along each axis that the weights were trained at, if one.
+        intensity: How the weights expect the voxels to be scaled, if it is known.
+        orientation: Where depth, height and width grow to, if it is known.
+        grid: Patches along each axis that positional embeddings stand for, if it is known.
+        fit: Fits the tensors to the encoder's kind of network.
+    """
+
+    name: str
+    encoders: str
+    source: WeightsSource
+    recognised_by: tuple[str, ...]
+    foreign: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    root: str = "network."
+    renames: tuple[tuple[str, str], ...] = ()
+    spacing: tuple[float, float, float] | None = None
+    intensity: str | None = None
+    orientation: str | None = None
+    grid: Size | None = None
+    fit: Fit | None = None
+
+    def recognises(self, names: Iterable[str]) -> bool:
+        """Return whether a file with these names has this layout."""
+        names = list(names)
+        return all(_any(pattern, names) for pattern in self.recognised_by) and not any(
+            _any(pattern, names) for pattern in self.foreign
+        )
+
+    def rename(self, names: Iterable[str]) -> Renamed:
+        """Sort the names of a file."""
+        kept, ignored = {}, []
+        for name in names:
+            own = self._strip(name)
+            if any(re.match(pattern, own) for pattern in self.ignored):
+                ignored.append(name)
+                continue
+            own = self.root + own
+            for pattern, replacement in self.renames:
+                own = re.sub(pattern, replacement, own)
+            kept[name] = own
+        return Renamed(kept, tuple(ignored))
+
+    def _strip(self, name: str) -> str:
+        patterns = [WRAPPERS.pattern, *self.prefixes]
+        while found := next(filter(None, (re.match(p, name) for p in patterns)), None):
+            name = name[found.end() :]
+        return name
+
+
+def _any(pattern: str, names: Iterable[str]) -> bool:
+    return any(re.match(pattern, name) for name in names)

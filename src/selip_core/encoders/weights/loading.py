@@ -1,0 +1,135 @@
+"""Weights from a file into an encoder, all that fit or none."""
+
+import json
+import os
+from dataclasses import replace
+
+import torch
+
+from selip_core.encoders.interface import ImageEncoder
+from selip_core.encoders.spec import ImageEncoderSpec, Size
+from selip_core.encoders.weights.channels import Channels, require_mode
+from selip_core.encoders.weights.errors import WeightsError
+from selip_core.encoders.weights.file import WeightsFile, read_weights
+from selip_core.encoders.weights.formats import choose_format
+from selip_core.encoders.weights.layout import WeightFormat
+from selip_core.encoders.weights.matching import Adaptation, Match, match
+from selip_core.encoders.weights.network import POOLING
+from selip_core.encoders.weights.report import LoadReport
+from selip_core.pretrained.source import WeightsSource
+
+SPACING = "spacing"
+"""Where a header tells, as JSON, the spacing in millimetres along (depth, height, width)."""
+
+
+def load_weights(
+    encoder: ImageEncoder,
+    path: str | os.PathLike[str],
+    format: str = "auto",
+    channels: Channels = "sum",
+    minimum_share: float = 0.9,
+    grid: Size | None = None,
+) -> LoadReport:
+    """Load published weights into an encoder, and tell what fitted.
+
+    A first layer for another number of channels, positional embeddings of another grid and tables
+    of another window are adapted; any other tensor of another shape is left out, never loaded in
+    part. What is loaded sets the encoder's ``spec``: where the weights come from, and the spacing,
+    intensity and orientation that they expect, as far as they are known.
+
+    Args:
+        encoder: The encoder; changed in place.
+        path: A file of safetensors. One of PyTorch (.pth, .pt, .ckpt, .bin) is converted once by
+            ``selip convert-weights``.
+        format: The layout of the file, one of ``WEIGHT_FORMATS``; ``"auto"`` knows it by the names.
+        channels: How a first layer gets another number of channels: ``"sum"``, ``"mean"`` or
+            ``"repeat"``, as :func:`~selip_core.encoders.weights.adapt_channels` says.
+        minimum_share: Share, in ``[0, 1]``, that must fit of the encoder's parameters without its
+            pooling, and of the file's without its heads.
+        grid: Patches along (depth, height, width) that the file's positional embeddings stand for;
+            by default what the format tells, else a cube.
+
+    Returns:
+        What was loaded; ``print`` it.
+
+    Raises:
+        WeightsError: If too little fits; the encoder is as it was.
+        ValueError: If the file is no file of safetensors, is damaged, or is of no known format or
+            of several; or if an argument is none of its choices.
+        OSError: If the file cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from safetensors.torch import save_file
+        >>> from selip_core import create_image_encoder
+        >>> trained = create_image_encoder("resnet10", embed_dim=8, width=1 / 16)
+        >>> path = Path(tempfile.mkdtemp()) / "trained.safetensors"
+        >>> save_file(trained.state_dict(), path)
+        >>> encoder = create_image_encoder("resnet10", in_channels=3, embed_dim=8, width=1 / 16)
+        >>> report = load_weights(encoder, path)
+        >>> report.format, report.share, report.adapted
+        ('selip', 1.0, {'network.conv1.weight': '1 input channels to 3 (sum)'})
+    """
+    require_mode(channels)
+    if not 0 <= minimum_share <= 1:
+        raise ValueError(f"minimum_share must be from 0 to 1, got {minimum_share}")
+    file = read_weights(path)
+    layout = choose_format(format, file.tensors)
+    found = match(layout, file.tensors, Adaptation(encoder, channels, grid or layout.grid))
+    report = _report(file, layout, found)
+    if min(report.share, report.used_share) < minimum_share:
+        raise WeightsError(report, minimum_share)
+    with torch.no_grad():
+        for place, value in (*found.matched, *found.filled):
+            place.tensor.copy_(value)
+    encoder.spec = _described(encoder.spec, layout, report.source, file.metadata)
+    return report
+
+
+def _report(file: WeightsFile, layout: WeightFormat, found: Match) -> LoadReport:
+    matched = sum(place.tensor.numel() for place, _ in found.matched if place.counts)
+    filled = sum(place.tensor.numel() for place, _ in found.filled if place.counts)
+    missing = [place for place in found.unmatched if place.counts]
+    return LoadReport(
+        file=file.path.name,
+        format=layout.name,
+        source=_source(layout, file.metadata),
+        matched=tuple(place.name for place, _ in found.matched),
+        matched_parameters=matched,
+        encoder_parameters=matched + filled + sum(place.tensor.numel() for place in missing),
+        used_parameters=matched,
+        file_parameters=matched + sum(found.unused_in_shared_parts.values()),
+        adapted=found.adapted,
+        unmatched_file=tuple(found.unused),
+        unmatched_encoder=tuple(place.name for place in missing),
+        mismatched=found.mismatched,
+        missing_buffers=tuple(p.name for p in found.unmatched if not p.is_parameter),
+        ignored=found.ignored,
+        pooling_loaded=any(place.name.startswith(POOLING) for place, _ in found.matched),
+    )
+
+
+def _source(layout: WeightFormat, metadata: dict[str, str]) -> WeightsSource:
+    """What the file's header tells goes before what is known of its format."""
+    return replace(
+        layout.source,
+        licence=metadata.get("licence", layout.source.licence),
+        url=metadata.get("url", layout.source.url),
+    )
+
+
+def _described(
+    spec: ImageEncoderSpec, layout: WeightFormat, source: WeightsSource, metadata: dict[str, str]
+) -> ImageEncoderSpec:
+    spacing = layout.spacing
+    if SPACING in metadata:
+        depth, height, width = json.loads(metadata[SPACING])
+        spacing = (float(depth), float(height), float(width))
+    return replace(
+        spec,
+        weights=source,
+        spacing=spacing or spec.spacing,
+        intensity=layout.intensity or spec.intensity,
+        orientation=layout.orientation or spec.orientation,
+    )

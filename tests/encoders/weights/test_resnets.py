@@ -1,0 +1,143 @@
+"""MedicalNet, BrainIAC's ResNet-50, MONAI's own: every value arrives, with output to prove."""
+
+import pytest
+import torch
+from torch import nn
+
+from selip_core.encoders import ResNetEncoder
+from selip_core.encoders.weights import WeightsError, load_weights
+
+
+def under(prefix, tensors):
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def coarsest(network, x, maxpool):
+    """What MONAI's ResNet makes of a volume before its pooling, behind our max pooling."""
+    x = maxpool(network.act(network.bn1(network.conv1(x))))
+    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+        x = stage(x)
+    return x
+
+
+def small(depth, **options):
+    return ResNetEncoder(depth, embed_dim=6, width=1 / 16, **options).eval()
+
+
+def assert_same_output(encoder, network):
+    network.conv1.stride = encoder.network.conv1.stride
+    x = torch.randn(2, encoder.spec.in_channels, 16, 64, 64)
+    with torch.no_grad():
+        expected = coarsest(network, x, encoder.network.maxpool)
+        torch.testing.assert_close(encoder.forward_features(x)[-1], expected)
+
+
+@pytest.mark.parametrize("depth", [10, 50])
+def test_medicalnet_gives_what_its_network_gives(save, monai_resnet, depth):
+    network, encoder = monai_resnet(depth), small(depth)
+    head = {"module.conv_seg.0.weight": torch.zeros(4, 4, 2, 2, 2)}
+    report = load_weights(encoder, save(under("module.", network.state_dict()) | head))
+    assert report.format == "medicalnet"
+    assert (report.share, report.used_share, report.ignored) == (1.0, 1.0, 1)
+    assert report.unmatched_file == report.unmatched_encoder == report.missing_buffers == ()
+    assert encoder.spec.weights.licence == "MIT"
+    assert "above 0" in encoder.spec.intensity
+    assert_same_output(encoder, network)
+
+
+@pytest.mark.parametrize("depth", [18, 34])
+def test_shortcuts_without_parameters_become_identities(save, monai_resnet, depth):
+    network, encoder = monai_resnet(depth, shortcut_type="A"), small(depth)
+    report = load_weights(encoder, save(under("module.", network.state_dict())))
+    assert 0.99 < report.share < 1
+    assert report.unmatched_encoder == ()
+    assert "identity" in report.adapted["network.layer2.0.downsample.0.weight"]
+    assert_same_output(encoder, network)
+
+
+@pytest.mark.parametrize("prefix", ["backbone.", "model.backbone.", "backbone.backbone."])
+def test_brainiac_resnet_gives_what_its_network_gives(save, monai_resnet, prefix):
+    network, encoder = monai_resnet(50, bias_downsample=True), small(50)
+    heads = {"classifier.fc.weight": torch.zeros(1, 4), "backbone.fc.weight": torch.zeros(1, 4)}
+    report = load_weights(encoder, save(under(prefix, network.state_dict()) | heads))
+    assert (report.format, report.share, report.used_share) == ("brainiac", 1.0, 1.0)
+    assert report.adapted["network.layer1.0.downsample.1.running_mean"].startswith("less the bias")
+    assert "non-commercial" in report.source.licence
+    assert encoder.spec.orientation == "RAS"
+    assert_same_output(encoder, network)
+
+
+def test_a_bias_before_a_norm_makes_no_difference_in_training_either(save, monai_resnet):
+    network, encoder = monai_resnet(50, bias_downsample=True).train(), small(50).train()
+    load_weights(encoder, save(network.state_dict()))
+    network.conv1.stride = encoder.network.conv1.stride
+    x = torch.randn(4, 1, 16, 64, 64)
+    expected = coarsest(network, x, encoder.network.maxpool)
+    torch.testing.assert_close(encoder.forward_features(x)[-1], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_monais_own_names_claim_no_source(save, monai_resnet):
+    encoder = small(10)
+    report = load_weights(encoder, save(monai_resnet(10).state_dict()))
+    assert (report.format, report.source.licence) == ("monai-resnet", "not told by the file")
+    assert "licence             not told by the file" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "cause"),
+    [
+        (18, 50, "another width, kind of block or patch: network.layer1.0.conv1.weight has shape"),
+        (10, 50, "another width"),
+        (50, 101, "the encoder is deeper than the file's network"),
+        (101, 50, "the file's network is deeper"),
+        (34, 10, "the file's network is deeper"),
+    ],
+)
+def test_a_wrong_depth_fails_and_leaves_the_encoder_as_it_was(
+    save, monai_resnet, have, want, cause
+):
+    encoder = small(want)
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    spec = encoder.spec
+    path = save(under("module.", monai_resnet(have).state_dict()))
+    with pytest.raises(WeightsError, match=cause) as caught:
+        load_weights(encoder, path)
+    assert min(caught.value.report.share, caught.value.report.used_share) < 0.9
+    assert "must be at least 90.0 % (minimum_share), so nothing was loaded" in str(caught.value)
+    assert encoder.spec is spec
+    for name, tensor in encoder.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+
+
+def test_an_encoder_of_fewer_stages_takes_those_it_has(save, monai_resnet):
+    report = load_weights(small(10, stages=3), save(monai_resnet(10).state_dict()))
+    assert (report.share, report.used_share) == (1.0, 1.0)
+    assert {name.split(".")[0] for name in report.unmatched_file} == {"layer4"}
+
+
+def test_missing_running_statistics_are_told(save, monai_resnet):
+    tensors = monai_resnet(10).state_dict()
+    del tensors["bn1.running_mean"]
+    report = load_weights(small(10), save(tensors))
+    assert report.missing_buffers == ("network.bn1.running_mean",)
+    assert report.share == 1.0
+
+
+def test_lower_precision_is_taken_as_it_is(save, monai_resnet):
+    tensors = {
+        k: v.bfloat16() if v.is_floating_point() else v
+        for k, v in monai_resnet(10).state_dict().items()
+    }
+    encoder = small(10)
+    load_weights(encoder, save(tensors))
+    torch.testing.assert_close(encoder.network.conv1.weight.data, tensors["conv1.weight"].float())
+    assert encoder.network.conv1.weight.dtype == torch.float32
+
+
+def test_frozen_stages_and_parameters_stay_parameters(save, monai_resnet):
+    encoder = small(10).freeze(2)
+    load_weights(encoder, save(monai_resnet(10).state_dict()))
+    assert isinstance(encoder.network.conv1.weight, nn.Parameter)
+    assert [
+        p.requires_grad for p in (encoder.network.conv1.weight, encoder.pooling.projection.weight)
+    ] == [False, True]
