@@ -34,12 +34,19 @@ def test_is_projection_of_pooled_tokens(encoder):
 
 def test_texts_are_cut_at_max_length(tiny_bert):
     encoder = TextEncoder(tiny_bert, max_length=5)
-    assert encoder.tokenize([SHORT, LONG])["input_ids"].shape == (2, 5)
+    with pytest.warns(UserWarning, match="1 of 2 texts"):
+        assert encoder.tokenize([SHORT, LONG])["input_ids"].shape == (2, 5)
 
 
 def test_reads_as_much_as_the_model_has_positions_for(encoder):
     assert encoder.max_length == 32
-    assert encoder([LONG * 10]).isfinite().all()
+    with pytest.warns(UserWarning, match="1 of 1 texts"):
+        assert encoder([LONG * 10]).isfinite().all()
+
+
+def test_refuses_a_length_without_room_for_a_token(tiny_bert):
+    with pytest.raises(ValueError, match=r"more than 2, the special tokens .*, got 2"):
+        TextEncoder(tiny_bert, max_length=2)
 
 
 @pytest.mark.parametrize("max_length", [0, 33])
@@ -49,7 +56,7 @@ def test_refuses_a_length_without_positions(tiny_bert, max_length):
 
 
 def test_refuses_an_unknown_pooling(tiny_bert):
-    with pytest.raises(ValueError, match=r"pooling must be one of \['cls', 'mean'\], got 'max'"):
+    with pytest.raises(ValueError, match=r"one of \['auto', 'cls', 'last', 'mean'\], got 'max'"):
         TextEncoder(tiny_bert, pooling="max")
 
 
@@ -72,6 +79,30 @@ def test_frozen_backbone_stays_in_eval_without_gradient(tiny_bert):
     assert trained == {"projection.weight", "projection.bias"}
 
 
+def test_takes_what_it_tokenised(encoder):
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(encoder.tokenize([SHORT, LONG])), encoder([SHORT, LONG]))
+
+
+def test_gradient_checkpointing_changes_memory_and_no_gradient(tiny_bert):
+    encoder = TextEncoder(tiny_bert, pooling="mean")
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    calls = []
+    encoder.backbone.encoder.layer[0].intermediate.register_forward_hook(lambda *_: calls.append(1))
+    gradients = []
+    for on, expected in ((False, 1), (True, 2), (False, 1)):
+        encoder.gradient_checkpointing = on
+        assert encoder.gradient_checkpointing is on
+        calls.clear()
+        encoder.zero_grad()
+        encoder([SHORT, LONG]).square().sum().backward()
+        assert len(calls) == expected
+        gradients.append([parameter.grad for parameter in encoder.parameters()])
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
 def test_train_and_eval_switch_an_unfrozen_backbone(encoder):
     assert encoder.train().backbone.training
     assert not encoder.eval().backbone.training
@@ -86,7 +117,8 @@ def test_state_dict_round_trip(tiny_bert, encoder):
 def test_architecture_and_weights_make_the_encoder_again(encoder, tmp_path):
     encoder.save_architecture(tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))
-    other = TextEncoder(tmp_path, embed_dim=6, pooling="mean", pretrained=False).eval()
+    other = TextEncoder(tmp_path, embed_dim=6, pretrained=False).eval()
+    assert other.pooling == "mean"
     assert other.max_length == encoder.max_length
     assert not torch.equal(other([LONG]), encoder([LONG]))
     other.load_state_dict(encoder.state_dict())
@@ -137,8 +169,7 @@ def test_no_warning_at_the_limit(encoder):
 
 
 def test_minilm_knows_english_and_no_chinese(minilm):
-    encoder = TextEncoder(minilm, embed_dim=8, pooling="mean", frozen=True)
-    assert encoder.max_length == 512
+    encoder = TextEncoder(minilm, embed_dim=8, max_length=512, frozen=True)
     assert encoder.backbone.dtype == torch.float32
     assert encoder.unknown_token_share([LONG]) == 0.0
     with pytest.warns(UserWarning, match="unknown to the text encoder"):

@@ -1,5 +1,8 @@
 """Text encoders: report texts to embeddings."""
 
+from selip_core.text.chunking import Chunking
 from selip_core.text.encoder import TextEncoder
+from selip_core.text.lora import Lora
+from selip_core.text.tokenizing import Tokenize
 
-__all__ = ["TextEncoder"]
+__all__ = ["Chunking", "Lora", "TextEncoder", "Tokenize"]

@@ -1,0 +1,166 @@
+"""Encoders, decoders and the encoder of T5: read as transformers and sentence-transformers do."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+from transformers import AutoModel, AutoTokenizer, BartConfig, CLIPConfig, T5EncoderModel
+
+from selip_core.text import TextEncoder
+from selip_core.text.backbone import is_decoder
+
+SHORT = "no lesion ."
+LONG = "acute infarct in the left frontal lobe ."
+TEXTS = [SHORT, LONG, "lesion", "left frontal infarct in the right lobe . no acute lesion ."]
+DECODERS = ["gpt2", "llama", "qwen2"]
+
+
+def poolings(family):
+    return ["mean", "last"] if family in DECODERS else ["cls", "mean", "last"]
+
+
+def plain_states(folder, text, family):
+    """The states of one text, without padding, by transformers alone."""
+    ids = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")["input_ids"]
+    loader = T5EncoderModel if family == "t5" else AutoModel
+    model = loader.from_pretrained(folder).eval()
+    with torch.no_grad():
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0]
+
+
+def test_states_are_those_of_transformers_for_each_text_alone(make_model, family):
+    folder = make_model(family)
+    states = [plain_states(folder, text, family) for text in TEXTS]
+    rules = {"cls": lambda x: x[0], "mean": lambda x: x.mean(dim=0), "last": lambda x: x[-1]}
+    for pooling in poolings(family):
+        encoder = TextEncoder(folder, embed_dim=6, pooling=pooling).eval()
+        with torch.no_grad():
+            pooled = encoder.pooled(encoder.tokenize(TEXTS))
+        expected = torch.stack([rules[pooling](state) for state in states])
+        torch.testing.assert_close(pooled, expected, rtol=1e-5, atol=1e-5)
+        assert torch.cdist(expected, expected).add(9 * torch.eye(len(TEXTS))).min() > 0.02
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_the_side_that_a_tokenizer_pads_on_changes_nothing(make_model, family):
+    left, right = (TextEncoder(make_model(family, side)).eval() for side in ("left", "right"))
+    assert left.tokenizer.padding_side == "left"
+    torch.testing.assert_close(
+        left.pooled(left.tokenize(TEXTS)), right.pooled(right.tokenize(TEXTS))
+    )
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_tokens_padded_on_the_left_elsewhere_give_the_same_last_state(make_model, family):
+    encoder = TextEncoder(make_model(family, "left")).eval()
+    tokens = encoder.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    assert (tokens["attention_mask"][:, 0] == 0).any()
+    torch.testing.assert_close(encoder(tokens), encoder(TEXTS), rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_reach_every_parameter(make_model, family):
+    encoder = TextEncoder(make_model(family), embed_dim=4)
+    encoder(TEXTS).square().sum().backward()
+    assert [key for key, p in encoder.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ("family", "pooling"),
+    [("bert", "cls"), ("roberta", "cls"), ("t5", "cls")]
+    + [(family, "last") for family in DECODERS],
+)
+def test_auto_pools_as_the_family_is_read(make_model, family, pooling):
+    assert TextEncoder(make_model(family)).pooling == pooling
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_refuses_the_first_token_of_a_decoder(make_model, family):
+    with pytest.raises(ValueError, match=r"knows nothing of the text after it: choose .*'last'"):
+        TextEncoder(make_model(family), pooling="cls")
+
+
+def test_a_text_without_tokens_has_an_embedding(make_model, family):
+    encoder = TextEncoder(make_model(family)).eval()
+    alone, together = encoder([""]), encoder(["", LONG])
+    assert alone.isfinite().all()
+    torch.testing.assert_close(together[:1], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_tokens_of_a_batch_are_those_of_the_tokenizer(make_model, family):
+    encoder = TextEncoder(make_model(family), max_length=7)
+    encoder.tokenizer.padding_side = "right"
+    with pytest.warns(UserWarning, match="cut off"):
+        tokens = encoder.tokenize(TEXTS)
+    expected = encoder.tokenizer(
+        TEXTS, padding=True, truncation=True, max_length=7, return_tensors="pt"
+    )
+    for key, value in tokens.items():
+        assert torch.equal(value, expected[key])
+
+
+def test_roberta_reads_no_further_than_its_positions_count(make_model):
+    encoder = TextEncoder(make_model("roberta")).eval()
+    assert encoder.max_length == 31
+    with pytest.warns(UserWarning, match="cut off"):
+        assert encoder([LONG * 9]).isfinite().all()
+
+
+def test_t5_has_no_decoder_and_no_limit_of_positions(make_model, tmp_path):
+    encoder = TextEncoder(make_model("t5"), pooling="mean").eval()
+    assert not any("decoder" in key for key in encoder.state_dict())
+    assert encoder([LONG * 20]).isfinite().all()
+    encoder.save_architecture(tmp_path)
+    other = TextEncoder(tmp_path, pretrained=False).eval()
+    other.load_state_dict(encoder.state_dict())
+    assert torch.equal(other(TEXTS), encoder(TEXTS))
+
+
+def test_causal_models_are_known_by_what_their_first_state_sees(make_model, family):
+    encoder = TextEncoder(make_model(family)).eval()
+    tokens = encoder.tokenize(["left lobe", "left lesion"])
+    first = encoder.backbone(**tokens).last_hidden_state[:, 0]
+    assert is_decoder(encoder.backbone.config) == torch.allclose(first[0], first[1])
+
+
+@pytest.mark.parametrize(
+    ("config", "got"),
+    [(BartConfig, "an encoder-decoder"), (CLIPConfig, "not a model of texts alone")],
+)
+def test_refuses_a_model_without_a_text_encoder(tmp_path, config, got):
+    config().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=got):
+        TextEncoder(tmp_path)
+
+
+def test_code_of_a_model_is_never_run(tmp_path):
+    (tmp_path / "configuration_own.py").write_text("raise SystemExit('this code ran')")
+    config = {"model_type": "own", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="brings code of its own, which is never run here"):
+        TextEncoder(tmp_path)
+
+
+def test_a_tokenizer_without_any_special_token_is_refused(make_model, tmp_path):
+    folder = shutil.copytree(make_model("gpt2"), tmp_path / "bare")
+    path = folder / "tokenizer_config.json"
+    settings = {
+        key: value for key, value in json.loads(path.read_text()).items() if "_token" not in key
+    }
+    path.write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="has no padding token and no other special token"):
+        TextEncoder(folder)
+
+
+def test_minilm_is_what_sentence_transformers_gives(minilm):
+    from sentence_transformers import SentenceTransformer
+
+    reference = SentenceTransformer(str(minilm), device="cpu")
+    encoder = TextEncoder(minilm).eval()
+    assert (encoder.pooling, encoder.max_length) == ("mean", reference.max_seq_length)
+    texts = [*TEXTS, "Left frontal infarct. " * 99]
+    with torch.no_grad(), pytest.warns(UserWarning, match="1 of 5 texts"):
+        pooled = encoder.pooled(encoder.tokenize(texts))
+    expected = reference.encode(texts, convert_to_tensor=True)
+    torch.testing.assert_close(normalize(pooled), expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,79 @@
+"""Tokenising apart from the model: in workers, without its weights."""
+
+import os
+import pickle
+import warnings
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from transformers import AutoTokenizer
+
+from selip_core.text import Chunking, TextEncoder, Tokenize
+
+TEXTS = ["no lesion .", "acute infarct in the left frontal lobe .", "left lobe", "right lesion ."]
+
+
+@pytest.mark.parametrize(
+    ("start", "workers", "chunking"), [("fork", 2, None), ("spawn", 1, Chunking(overlap=1))]
+)
+def test_workers_tokenise_and_the_encoder_takes_what_they_give(
+    tiny_bert, start, workers, chunking, capfd
+):
+    encoder = TextEncoder(tiny_bert, max_length=6, chunking=chunking).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = encoder(TEXTS)
+    loader = DataLoader(
+        TEXTS,
+        batch_size=2,
+        collate_fn=encoder.tokenize,
+        num_workers=workers,
+        multiprocessing_context=start,
+    )
+    with torch.no_grad():
+        embeddings = torch.cat([encoder(tokens) for tokens in loader])
+    torch.testing.assert_close(embeddings, expected, rtol=1e-5, atol=1e-6)
+    assert "parallelism" not in capfd.readouterr().err
+
+
+def test_it_carries_no_weights(minilm):
+    encoder = TextEncoder(minilm)
+    tokenize = pickle.loads(pickle.dumps(encoder.tokenize))
+    assert len(pickle.dumps(encoder.tokenize)) < 2e6
+    assert not any(isinstance(value, torch.nn.Module) for value in vars(encoder.tokenize).values())
+    for key, value in encoder.tokenize(TEXTS).items():
+        assert torch.equal(tokenize(TEXTS)[key], value)
+
+
+@pytest.mark.parametrize("chosen", ["true", None])
+def test_threads_of_the_tokenizer_are_the_users_choice_else_none(tiny_bert, monkeypatch, chosen):
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("TOKENIZERS_PARALLELISM", chosen)
+    Tokenize(AutoTokenizer.from_pretrained(tiny_bert), max_length=8)
+    assert os.environ["TOKENIZERS_PARALLELISM"] == (chosen or "false")
+
+
+def test_texts_that_are_cut_are_told_once_by_number_alone(tiny_bert):
+    encoder = TextEncoder(tiny_bert, max_length=6)
+    with pytest.warns(UserWarning, match=r"1 of 4 texts \(25%\) .*, 1 x 6 tokens") as caught:
+        encoder.tokenize(TEXTS)
+    assert "infarct" not in str(caught[0].message)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder.tokenize(TEXTS)
+
+
+@pytest.mark.filterwarnings("error")
+def test_nothing_is_told_of_texts_that_fit(tiny_bert):
+    encoder = TextEncoder(tiny_bert, max_length=10)
+    encoder.tokenize(TEXTS)
+    assert encoder.tokenize.cut_share(TEXTS) == 0.0
+    assert TextEncoder(tiny_bert, max_length=9).tokenize.cut_share(TEXTS) == 0.25
+
+
+def test_cut_share_refuses_what_are_not_texts(tiny_bert):
+    with pytest.raises(ValueError, match="one or more strings, got none"):
+        TextEncoder(tiny_bert).tokenize.cut_share([])
