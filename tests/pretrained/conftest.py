@@ -44,7 +44,7 @@ def make_kind(name="layer", sources=(SOURCE,)):
         describe=lambda module, folder: SavedLayer(
             module.layer.in_features, module.layer.out_features, module.tied
         ),
-        build=lambda saved, folder: Layer(saved.inputs, saved.outputs, saved.tied),
+        build=lambda saved, folder, where: Layer(saved.inputs, saved.outputs, saved.tied),
         facts=lambda module: {"Size": f"{module.layer.in_features} | {module.layer.out_features}"},
         sources=lambda module: list(sources),
     )

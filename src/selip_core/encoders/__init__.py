@@ -1,6 +1,7 @@
 """Image encoders: volumes to embeddings, by name, behind one small interface."""
 
-import selip_core.encoders.saving  # noqa: F401  # registers how they are saved
+import selip_core.encoders.saving  # registers how they are saved
+import selip_core.encoders.study_saving  # noqa: F401
 from selip_core.encoders.creation import create_image_encoder
 from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.parameter_groups import parameter_groups
@@ -15,6 +16,7 @@ from selip_core.encoders.registry import list_image_encoders, register_image_enc
 from selip_core.encoders.resenc import ResEncUNetEncoder
 from selip_core.encoders.resnet import ResNetEncoder
 from selip_core.encoders.settings import ImageEncoderSettings
+from selip_core.encoders.slicewise import SliceEncoder
 from selip_core.encoders.spec import ImageEncoderSpec, WeightsSource
 from selip_core.encoders.study import StudyEmbedding, StudyEncoder
 from selip_core.encoders.study_batch import StudyBatch, collate_studies
@@ -31,6 +33,7 @@ __all__ = [
     "ImageEncoderSpec",
     "ResEncUNetEncoder",
     "ResNetEncoder",
+    "SliceEncoder",
     "StudyBatch",
     "StudyEmbedding",
     "StudyEncoder",

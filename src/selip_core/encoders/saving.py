@@ -68,7 +68,7 @@ def _describe(encoder: ImageEncoder, folder: Path) -> SavedImageEncoder:
     return SavedImageEncoder(**encoder.settings.to_json(), trained_on=trained_on)
 
 
-def _build(saved: SavedImageEncoder, folder: Path) -> nn.Module:
+def _build(saved: SavedImageEncoder, folder: Path, where: str) -> nn.Module:
     values = {key: value for key, value in vars(saved).items() if key != "trained_on"}
     encoder = build(ImageEncoderSettings.from_json(values))
     encoder.spec = replace(encoder.spec, **vars(saved.trained_on))  # type: ignore[type-var]

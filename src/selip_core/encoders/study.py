@@ -10,6 +10,8 @@ from torch.nn.functional import pad
 
 from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.study_batch import SEQUENCES, StudyBatch
+from selip_core.encoders.transformer import transformer
+from selip_core.pretrained import PretrainedModule
 
 SMALL = 0.02
 """Standard deviation of embeddings at the start, as transformers have it."""
@@ -30,7 +32,7 @@ class StudyEmbedding(NamedTuple):
 
 
 @final
-class StudyEncoder(nn.Module):
+class StudyEncoder(PretrainedModule):
     """Studies of any number of sequences of different kinds, to one embedding each.
 
     Each volume that there is goes through the image encoder, the same for all kinds. To its
@@ -77,13 +79,13 @@ class StudyEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.embed_dim = image_encoder.embed_dim
-        _check_options(self.embed_dim, sequences, layers, heads, sequence_dropout)
+        _check_options(sequences, sequence_dropout)
         self.image_encoder = image_encoder
         self.sequences = tuple(sequences)
         self.sequence_dropout = sequence_dropout
         self.kind_embedding = nn.Embedding(len(sequences) + 1, self.embed_dim)
         self.study_token = nn.Parameter(SMALL * torch.randn(self.embed_dim))
-        self.attention = _transformer(self.embed_dim, layers, heads)
+        self.attention = transformer(self.embed_dim, layers, heads)
         self.projection = nn.Linear(self.embed_dim, self.embed_dim)
         nn.init.normal_(self.kind_embedding.weight, std=SMALL)
         nn.init.zeros_(self.kind_embedding.weight[-1])
@@ -141,32 +143,11 @@ class StudyEncoder(nn.Module):
             )
 
 
-def _check_options(
-    embed_dim: int, sequences: Sequence[str], layers: int, heads: int, dropout: float
-) -> None:
+def _check_options(sequences: Sequence[str], dropout: float) -> None:
     if len(set(sequences)) < len(sequences):
         raise ValueError(f"each sequence must be named once, got {tuple(sequences)}")
-    if layers < 1:
-        raise ValueError(f"layers must be 1 or more, got {layers}")
-    if heads < 1 or embed_dim % heads:
-        raise ValueError(f"heads must divide embed_dim ({embed_dim}), got {heads}")
     if not 0 <= dropout < 1:
         raise ValueError(f"sequence_dropout must be in [0, 1), got {dropout}")
-
-
-def _transformer(channels: int, layers: int, heads: int) -> nn.TransformerEncoder:
-    layer = nn.TransformerEncoderLayer(
-        channels,
-        heads,
-        4 * channels,
-        dropout=0.0,
-        activation="gelu",
-        batch_first=True,
-        norm_first=True,
-    )
-    return nn.TransformerEncoder(
-        layer, layers, norm=nn.LayerNorm(channels), enable_nested_tensor=False
-    )
 
 
 def _sequences_to_keep(mask: Bool[Tensor, "b s"], dropout: float) -> Bool[Tensor, "b s"]:

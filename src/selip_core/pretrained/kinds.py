@@ -27,7 +27,8 @@ class Kind:
         settings: A dataclass of what :attr:`build` needs, of values that JSON can hold; its
             ``__pydantic_config__`` is :data:`~selip_core.pretrained.schema.STRICT`.
         describe: Returns the settings of a module, and may write further files into the folder.
-        build: Returns a module, with any weights, from settings and the folder.
+        build: Returns a module, with any weights, from settings, the folder, and where the settings
+            stand, for messages.
         facts: Returns what the model card tells of a module.
         sources: Returns where its weights come from.
     """
@@ -38,7 +39,7 @@ class Kind:
     task: str
     settings: type[Any]
     describe: Callable[[Any, Path], Any]
-    build: Callable[[Any, Path], nn.Module]
+    build: Callable[[Any, Path, str], nn.Module]
     facts: Callable[[Any], Mapping[str, str]]
     sources: Callable[[Any], Sequence[WeightsSource]]
 
@@ -106,4 +107,4 @@ def build(values: Json, folder: Path, where: str) -> nn.Module:
             "package that registers it first"
         )
     settings = {key: value for key, value in values.items() if key != "kind"}
-    return kind.build(read_as(kind.settings, settings, where), folder)
+    return kind.build(read_as(kind.settings, settings, where), folder, where)
