@@ -34,7 +34,7 @@ def test_what_is_saved_is_safetensors_and_text_without_a_path(saved):
     names = {path.name for path in folder.rglob("*") if path.is_file()}
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= names
     assert {name.rpartition(".")[2] for name in names} <= {"safetensors", "json", "txt"}
-    for path in (folder / "text_encoder").iterdir():
+    for path in (folder / "text_encoder").rglob("*.*"):
         assert "training-machine" not in path.read_text()
 
 
