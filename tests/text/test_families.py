@@ -153,6 +153,18 @@ def test_a_tokenizer_without_any_special_token_is_refused(make_model, tmp_path):
         TextEncoder(folder)
 
 
+def test_a_padding_token_that_the_model_does_not_know_is_not_used(make_model, tmp_path):
+    folder = make_model("llama")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "<unheard>"})
+    tokenizer.save_pretrained(tmp_path)
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(folder / name, tmp_path)
+    encoder = TextEncoder(tmp_path)
+    assert encoder.tokenizer.pad_token_id < encoder.backbone.config.vocab_size
+    assert encoder(TEXTS).isfinite().all()
+
+
 def test_minilm_is_what_sentence_transformers_gives(minilm):
     from sentence_transformers import SentenceTransformer
 

@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 from torch.utils.data import DataLoader
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, ByT5Tokenizer
 
 from selip_core.text import Chunking, TextEncoder, Tokenize
 
@@ -53,6 +53,19 @@ def test_threads_of_the_tokenizer_are_the_users_choice_else_none(tiny_bert, monk
         monkeypatch.setenv("TOKENIZERS_PARALLELISM", chosen)
     Tokenize(AutoTokenizer.from_pretrained(tiny_bert), max_length=8)
     assert os.environ["TOKENIZERS_PARALLELISM"] == (chosen or "false")
+
+
+def test_a_tokenizer_in_python_does_as_well():
+    tokens = Tokenize(ByT5Tokenizer(), max_length=4, chunking=Chunking(overlap=1))(["abcd", "a"])
+    a, b, c, d, end, padding = 100, 101, 102, 103, 1, 0
+    assert tokens["input_ids"].tolist() == [
+        [[a, b, c, end], [c, d, end, padding]],
+        [[a, end, padding, padding], [padding] * 4],
+    ]
+    assert tokens["token_weights"].tolist() == [
+        [[1.0, 1.0, 0.5, 0.5], [0.5, 1.0, 0.5, 0.0]],
+        [[1.0, 1.0, 0.0, 0.0], [0.0] * 4],
+    ]
 
 
 def test_texts_that_are_cut_are_told_once_by_number_alone(tiny_bert):

@@ -100,7 +100,9 @@ def _model(loader: Any, name: str, config: Any, source: dict[str, bool] | None) 
 
 def _ensure_padding_token(tokenizer: Any, config: Any) -> None:
     """Give a tokenizer without padding token another's: padding is masked, so any will do."""
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id < config.vocab_size:
+    padding = tokenizer.pad_token_id
+    # Some decoders' tokenizers have one that was never put into the model.
+    if padding is not None and padding < getattr(config, "vocab_size", padding + 1):
         return
     tokens = (tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token)
     known = [token for token in tokens if token is not None]
