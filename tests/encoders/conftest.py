@@ -1,20 +1,50 @@
 """Small encoders and volumes for the tests of encoders."""
 
 import sys
+from fnmatch import fnmatch
 
 import pytest
 import torch
 
-from selip_core.encoders import create_image_encoder
+from selip_core.encoders import create_image_encoder, list_image_encoders
+
+# Of each family: its names, options that make one small, and which of them run on real numbers
+# (deeper ones run the same code with more blocks, for longer).
+FAMILIES = [
+    ("resnet*", {"width": 1 / 16}, ["resnet10", "resnet50"]),
+    ("resenc_unet", {"width": 1 / 16, "n_blocks_per_stage": (1,) * 6}, ["resenc_unet"]),
+    ("vit_*", {"width": 1 / 16, "patch_size": (4, 16, 16), "layers": 4}, ["vit_small"]),
+]
+
+
+def pytest_generate_tests(metafunc):
+    """Run a test for each registered encoder (``any_name``) or one or two a family (``name``)."""
+    if "any_name" in metafunc.fixturenames:
+        metafunc.parametrize("any_name", list_image_encoders())
+    if "name" in metafunc.fixturenames and metafunc.module.__name__.endswith("test_contract"):
+        metafunc.parametrize("name", [name for _, _, names in FAMILIES for name in names])
+
+
+@pytest.fixture(scope="session")
+def small_options():
+    """Options that make an encoder of this name small, or None."""
+
+    def find(name):
+        return next((options for pattern, options, _ in FAMILIES if fnmatch(name, pattern)), None)
+
+    return find
 
 
 @pytest.fixture
-def create_small():
+def create_small(small_options):
     """Create an encoder of any registered name, small enough for one core."""
 
     def create(name, **options):
         torch.manual_seed(0)
-        return create_image_encoder(name, embed_dim=6, width=1 / 16, **options)
+        try:
+            return create_image_encoder(name, embed_dim=6, **(small_options(name) | options))
+        except ImportError as error:
+            pytest.skip(str(error))
 
     return create
 

@@ -1,88 +1,243 @@
-"""What every registered image encoder must do, isotropic volumes or few thick slices."""
+"""What every registered image encoder must do, for cubes and for few thick slices.
+
+``name`` stands for one or two encoders of each family, small: a new one gets a line in FAMILIES of
+``conftest.py``. ``any_name`` stands for every encoder as it is.
+"""
+
+import re
 
 import pytest
 import torch
+from torch import nn
 
-from selip_core.encoders import create_image_encoder, list_image_encoders
+from selip_core.encoders import ClassTokenPooling, create_image_encoder
+from selip_core.encoders.pooling import POOLINGS
 
-ISOTROPIC = (17, 33, 32)
-ANISOTROPIC = (5, 49, 32)
-
-every_encoder = pytest.mark.parametrize("name", list_image_encoders())
-# The deepest ones run the same code with more blocks, for longer.
-every_family = pytest.mark.parametrize("name", ["resnet10", "resnet18", "resnet50"])
+cubes_and_slices = pytest.mark.parametrize("thin", [False, True], ids=["cube", "slices"])
 both_modes = pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 
 
-def volumes(size, batch=2, channels=1):
-    return torch.randn(batch, channels, *size, generator=torch.Generator().manual_seed(1))
+def size_for(spec, thin=False):
+    """An odd size, unlike along each axis, whose coarsest map has several voxels."""
+    wanted = [stride + 1 for stride in spec.stage_strides[-1]]
+    wanted = [max(17, wanted[0]), max(25, wanted[1]), max(33, wanted[2])]
+    if thin:
+        wanted[0] = 5
+        wanted[2] += spec.stage_strides[-1][2] // 2
+    axes = zip(wanted, spec.minimum_size, spec.divisor, strict=True)
+    return tuple(max(low, by * -(-want // by)) for want, low, by in axes)
 
 
-@every_encoder
-def test_default_size_says_what_it_gives(name):
-    with torch.device("meta"):
-        encoder = create_image_encoder(name, in_channels=2)
-        embedding = encoder(torch.empty(3, 2, *encoder.spec.minimum_size))
-    assert encoder.spec.in_channels == 2
-    assert embedding.shape == (3, encoder.embed_dim) == (3, 512)
+def volumes(encoder, thin=False, batch=2, seed=1):
+    size = (batch, encoder.spec.in_channels, *size_for(encoder.spec, thin))
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed))
 
 
-@every_encoder
-@pytest.mark.parametrize("size", [ISOTROPIC, ANISOTROPIC], ids=["isotropic", "anisotropic"])
-def test_pyramid_is_as_its_spec_says(create_small, name, size):
-    encoder = create_small(name).to("meta")
-    maps = encoder.forward_features(torch.empty(2, 1, *size, device="meta"))
-    assert [m.shape[1] for m in maps] == list(encoder.spec.stage_channels)
-    assert [tuple(m.shape[2:]) for m in maps] == encoder.spec.stage_sizes(size)
+def gradients(encoder):
+    return {key: parameter.grad for key, parameter in encoder.named_parameters()}
 
 
-@every_family
+# --- every encoder as it is, without numbers --------------------------------------------------
+
+
+def test_has_a_small_form(any_name, small_options):
+    assert small_options(any_name) is not None, f"give {any_name} a line in FAMILIES of conftest.py"
+
+
+def test_default_form_is_as_its_spec_says(any_name):
+    try:
+        with torch.device("meta"):
+            encoder = create_image_encoder(any_name, in_channels=2)
+    except ImportError as error:
+        pytest.skip(str(error))
+    spec = encoder.spec
+    assert (spec.in_channels, encoder.embed_dim) == (2, 512)
+    size = size_for(spec)
+    maps = encoder.forward_features(torch.empty(3, 2, *size, device="meta"))
+    assert [m.shape[1] for m in maps] == list(spec.stage_channels)
+    assert [tuple(m.shape[2:]) for m in maps] == spec.stage_sizes(size)
+    assert spec.parameter_count == sum(p.numel() for p in encoder.parameters())
+    everything = [id(p) for p in encoder.parameters()]
+    held = [id(p) for stage in encoder.stages() for module in stage for p in module.parameters()]
+    assert sorted(held + [id(p) for p in encoder.pooling.parameters()]) == sorted(everything)
+
+
+# --- one or two of each family, small ---------------------------------------------------------
+
+
 @both_modes
-@pytest.mark.parametrize("pooling", ["avg", "grid"])
-@pytest.mark.parametrize("size", [ISOTROPIC, ANISOTROPIC], ids=["isotropic", "anisotropic"])
-def test_embeds(create_small, name, pooling, size, training):
-    encoder = create_small(name, pooling=pooling).train(training)
-    embedding = encoder(volumes(size))
+@cubes_and_slices
+def test_embeds(create_small, name, thin, training):
+    encoder = create_small(name).train(training)
+    embedding = encoder(volumes(encoder, thin))
     assert embedding.shape == (2, encoder.embed_dim)
     assert embedding.isfinite().all()
+    assert not torch.allclose(embedding[0], embedding[1])
 
 
-@every_family
+@cubes_and_slices
+def test_maps_are_as_the_spec_says(create_small, name, thin):
+    encoder = create_small(name)
+    x = volumes(encoder, thin)
+    with torch.no_grad():
+        maps = encoder.forward_features(x)
+    assert [m.shape[1] for m in maps] == list(encoder.spec.stage_channels)
+    assert [tuple(m.shape[2:]) for m in maps] == encoder.spec.stage_sizes(x.shape[2:])
+
+
+def test_smallest_volume_is_embedded(create_small, name):
+    encoder = create_small(name).eval()
+    x = torch.randn(1, 1, *encoder.spec.minimum_size)
+    with torch.no_grad():
+        assert encoder(x).isfinite().all()
+
+
+def test_settings_make_it_again(create_small, name):
+    encoder = create_small(name, pooling="grid")
+    settings = type(encoder.settings).from_json(encoder.settings.to_json())
+    with torch.device("meta"):
+        again = create_image_encoder(**settings.arguments())
+    shapes = {key: value.shape for key, value in encoder.state_dict().items()}
+    assert {key: value.shape for key, value in again.state_dict().items()} == shapes
+    assert again.settings == encoder.settings
+
+
 @both_modes
 def test_gradients_reach_every_parameter(create_small, name, training):
     encoder = create_small(name).train(training)
-    encoder(volumes(ISOTROPIC)).square().sum().backward()
-    without = [key for key, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
+    encoder(volumes(encoder)).square().sum().backward()
+    without = [key for key, grad in gradients(encoder).items() if grad is None or not grad.any()]
     assert without == []
 
 
-@every_family
+@pytest.mark.parametrize("pooling", sorted(POOLINGS))
+def test_takes_every_pooling(create_small, name, pooling):
+    if pooling == "cls" and not accepts_class_token(create_small, name):
+        with pytest.raises(ValueError, match="'cls' needs a class token, which this encoder has"):
+            create_small(name, pooling=pooling)
+        return
+    encoder = create_small(name, pooling=pooling)
+    encoder(volumes(encoder, thin=True)).square().sum().backward()
+    without = [key for key, grad in gradients(encoder).items() if grad is None or not grad.any()]
+    assert without == []
+    assert isinstance(encoder.pooling, POOLINGS[pooling])
+
+
+def accepts_class_token(create_small, name):
+    try:
+        return isinstance(create_small(name, pooling="cls").pooling, ClassTokenPooling)
+    except ValueError:
+        return False
+
+
 def test_eval_is_deterministic_and_each_volume_stands_alone(create_small, name):
     encoder = create_small(name).eval()
-    x = volumes(ISOTROPIC, batch=3)
+    x = volumes(encoder, batch=3)
     with torch.no_grad():
         together = encoder(x)
         torch.testing.assert_close(encoder(x), together, rtol=0, atol=0)
         alone = torch.cat([encoder(row.unsqueeze(0)) for row in x])
     torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(together[0], together[1])
 
 
-@every_family
 def test_state_dict_round_trip(create_small, name):
     trained = create_small(name)
-    trained(volumes(ISOTROPIC))  # moves the running statistics
+    x = volumes(trained)
+    trained(x)  # moves running statistics
     fresh = create_small(name)
+    with torch.no_grad():
+        for parameter in fresh.parameters():
+            parameter.add_(1)
     fresh.load_state_dict(trained.state_dict())
-    x = volumes(ISOTROPIC)
     with torch.no_grad():
         torch.testing.assert_close(fresh.eval()(x), trained.eval()(x), rtol=0, atol=0)
 
 
-@every_family
 def test_refuses_what_its_spec_forbids(create_small, name):
     encoder = create_small(name)
-    with pytest.raises(ValueError, match=r"nearest right shape is \(2, 1, 17, 33, 32\)"):
-        encoder(volumes(ISOTROPIC, channels=3))
+    x = volumes(encoder)
+    nearest = re.escape(f"the nearest right shape is {tuple(x.shape)}")
+    with pytest.raises(ValueError, match=nearest):
+        encoder(x.expand(2, 3, *x.shape[2:]))
     with pytest.raises(ValueError, match=r"volumes must have shape \(batch, 1, depth"):
-        encoder.forward_features(torch.zeros(1, 1, 1, 1, 1))
+        encoder.forward_features(x[0])
+
+
+def test_autocast_gives_nearly_the_same(create_small, name):
+    encoder = create_small(name).eval()
+    x = volumes(encoder)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = encoder(x)
+        low.float().square().sum().backward()
+    assert all(grad.isfinite().all() for grad in gradients(encoder).values())
+    with torch.no_grad():
+        exact = encoder(x)
+    assert low.dtype == torch.bfloat16
+    assert (low - exact).norm() < 0.05 * exact.norm()
+
+
+def test_channels_last_gives_the_same(create_small, name):
+    encoder = create_small(name).eval()
+    x = volumes(encoder)
+    with torch.no_grad():
+        expected = encoder(x)
+        encoder.to(memory_format=torch.channels_last_3d)
+        got = encoder(x.to(memory_format=torch.channels_last_3d))
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_compiles_to_one_graph(create_small, name):
+    encoder = create_small(name).eval()
+    x = volumes(encoder)
+    torch.compiler.reset()
+    with torch.no_grad():
+        got = torch.compile(encoder, backend="eager", fullgraph=True)(x)
+        torch.testing.assert_close(got, encoder(x), rtol=1e-4, atol=1e-5)
+
+
+def test_frozen_stages_stay_as_they_are(create_small, name):
+    encoder = create_small(name).freeze(2)
+    frozen = nn.ModuleList(module for stage in encoder.stages()[:2] for module in stage)
+    before = {key: value.clone() for key, value in frozen.state_dict().items()}
+    encoder.train()(volumes(encoder)).square().sum().backward()
+    still = {id(parameter) for parameter in frozen.parameters()}
+    for parameter in encoder.parameters():
+        assert (parameter.grad is None) == (id(parameter) in still)
+    for key, value in frozen.state_dict().items():
+        torch.testing.assert_close(value, before[key], rtol=0, atol=0)
+    encoder.freeze(0)
+    assert all(module.training for module in encoder.modules())
+    assert all(parameter.requires_grad for parameter in encoder.parameters())
+
+
+def test_checkpointing_changes_memory_alone(create_small, name):
+    kept, results = [], []
+    for checkpointing in (False, True):
+        encoder = create_small(name)
+        encoder.gradient_checkpointing = checkpointing
+        x = volumes(encoder)
+        torch.manual_seed(2)  # of dropout
+        saved = SavedBytes()
+        with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
+            loss = encoder(x).square().sum()
+        loss.backward()
+        kept.append(saved.total())
+        results.append(gradients(encoder) | dict(encoder.named_buffers()))
+    assert kept[1] < 0.8 * kept[0]
+    for key, value in results[0].items():
+        torch.testing.assert_close(results[1][key], value, rtol=0, atol=0, msg=key)
+
+
+class SavedBytes:
+    """Counts what autograd keeps for the backward pass, each storage once."""
+
+    def __init__(self):
+        self.sizes = {}
+
+    def pack(self, tensor):
+        storage = tensor.untyped_storage()
+        self.sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def total(self):
+        return sum(self.sizes.values())
