@@ -9,6 +9,7 @@ from typing import Any, Self, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from selip_core.pretrained import PretrainedModule
 from selip_core.text.backbone import (
     is_decoder,
     load_backbone,
@@ -23,7 +24,7 @@ from selip_core.text.tokenizing import TOKEN_WEIGHTS, Tokenize, lowercase_first
 
 
 @final
-class TextEncoder(nn.Module):
+class TextEncoder(PretrainedModule):
     """Texts to embeddings: a pretrained backbone, pooling over tokens, a linear projection.
 
     Args:

@@ -1,4 +1,4 @@
-"""The dual encoder: an image encoder, a text encoder and the scale of their logits."""
+"""Both encoders and the scale of their logits."""
 
 import math
 from typing import Any, NamedTuple
@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+
+from selip_core.pretrained import PretrainedModule
 
 
 class DualEncoderOutput(NamedTuple):
@@ -23,7 +25,7 @@ class DualEncoderOutput(NamedTuple):
     logit_scale: Float[Tensor, ""]
 
 
-class DualEncoder(nn.Module):
+class DualEncoder(PretrainedModule):
     """Images and texts to unit-norm features of one space, with a learnable logit scale.
 
     Args:
