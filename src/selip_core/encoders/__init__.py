@@ -20,6 +20,7 @@ from selip_core.encoders.slicewise import SliceEncoder
 from selip_core.encoders.spec import ImageEncoderSpec, WeightsSource
 from selip_core.encoders.study import StudyEmbedding, StudyEncoder
 from selip_core.encoders.study_batch import StudyBatch, collate_studies
+from selip_core.encoders.swin import SwinEncoder
 from selip_core.encoders.vit import ViTEncoder
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "StudyBatch",
     "StudyEmbedding",
     "StudyEncoder",
+    "SwinEncoder",
     "ViTEncoder",
     "WeightsSource",
     "collate_studies",
