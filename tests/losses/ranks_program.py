@@ -86,7 +86,12 @@ def share(case: dict[str, Any], rank: int, group: Any) -> dict[str, Any]:
     leaves, options = own_input(case, rank)
     if rank == case.get("spoiled_rank"):
         spoil(case["spoiled"], leaves, options)
-    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+    frozen = (
+        [1] if rank == case.get("spoiled_rank") and case["spoiled"] == "frozen" else case["frozen"]
+    )
+    leaves = [
+        leaf.detach().requires_grad_(index not in frozen) for index, leaf in enumerate(leaves)
+    ]
     options["return_stats"] = case["statistics"]
     if options["return_stats"]:
         options["logit_bias"] = torch.tensor(-2.0, requires_grad=True)
@@ -96,7 +101,7 @@ def share(case: dict[str, Any], rank: int, group: Any) -> dict[str, Any]:
     except ValueError as error:
         return {"error": str(error)}
     loss = result.loss if case["statistics"] else result
-    gradients = torch.autograd.grad(loss, leaves)
+    gradients = torch.autograd.grad(loss, [leaf for leaf in leaves if leaf.requires_grad])
     done = {"loss": loss.item(), "gradients": [gradient.tolist() for gradient in gradients]}
     if case["statistics"]:
         numbers = result.statistics.as_dict()

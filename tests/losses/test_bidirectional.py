@@ -173,9 +173,10 @@ def test_operators_keep_their_contract(
     plain = [tensor.detach() for tensor in (images, texts, scale)]
     vectors = [torch.rand(size) for size in (rows, columns, rows, columns)]
     products = getattr(operators, f"{backend}_gradient_products").default
-    torch.library.opcheck(products, (*plain, *vectors, 0.5, 0))
+    for wanted in ((True, True), (True, False), (False, True)):
+        torch.library.opcheck(products, (*plain, *vectors, 0.5, 0, *wanted))
     with pytest.raises(RuntimeError, match=REFUSED):
-        products(images, texts, scale, *vectors, 0.5, 0)[0].sum().backward()
+        products(images, texts, scale, *vectors, 0.5, 0, True, True)[0].sum().backward()
 
 
 def test_compiler_is_not_imported() -> None:

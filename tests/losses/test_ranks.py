@@ -42,6 +42,9 @@ SPOILED = {
     "negative": "not negative",
 }
 
+# Positions of images, texts and scale.
+FROZEN = [(0,), (1,), (0, 1), (1, 2)]
+
 Case = dict[str, Any]
 Shares = Callable[[str], list[dict[str, Any]]]
 
@@ -56,6 +59,7 @@ def make_case(
     label_smoothing: float = 0.0,
     statistics: bool = False,
     model: bool = False,
+    frozen: tuple[int, ...] = (),
 ) -> Case:
     rows = sum(sizes)
     generator = torch.Generator().manual_seed(rows)
@@ -80,6 +84,7 @@ def make_case(
         "settings": {"average": average, "label_smoothing": label_smoothing},
         "statistics": statistics,
         "model": model,
+        "frozen": frozen,
     }
 
 
@@ -116,6 +121,8 @@ def make_cases() -> dict[str, Case]:
     clamped["settings"] = {"clamp_eps": 1e-3}
     mixed = make_case([2, 3, 1], dtype="float32")
     able = make_case([2, 3, 1], soft=True, statistics=True)
+    for frozen in FROZEN:
+        cases[f"frozen {frozen}"] = make_case([3, 0, 2], soft=True, frozen=frozen)
     return {
         **cases,
         **{f"spoiled {spoiled}": spoiled_case(spoiled) for spoiled in SPOILED},
@@ -123,6 +130,7 @@ def make_cases() -> dict[str, Case]:
         "all masked": all_masked,
         "clamped": clamped,
         "mixed types": {**mixed, "spoiled": "type", "spoiled_rank": 1},
+        "mixed gradients": {**mixed, "spoiled": "frozen", "spoiled_rank": 1},
         "mixed targets": {**able, "spoiled": "no tiles", "spoiled_rank": 1},
         "nothing": make_case([0, 0]),
     }
@@ -189,6 +197,23 @@ def test_is_the_single_process(
     expect(torch.stack(parts[2]).sum() / factor, scale_gradient, dtype)
 
 
+@pytest.mark.parametrize("frozen", FROZEN)
+def test_with_frozen_towers(
+    shares: Shares, results: Callable[..., Any], frozen: tuple[int, ...]
+) -> None:
+    features, options = whole_batch(make_case([3, 0, 2], soft=True))
+    _, *expected = results(similarity_clip_loss, features, backend="dense", **options)
+    ranks = shares(f"frozen {frozen}")
+    left = [gradient for index, gradient in enumerate(expected) if index not in frozen]
+    for index, gradient in enumerate(left):
+        parts = [torch.tensor(rank["gradients"][index], dtype=torch.float64) for rank in ranks]
+        if gradient.ndim:
+            joined = torch.cat([part.reshape(-1, 5) for part in parts])
+        else:
+            joined = torch.stack(parts).sum()
+        expect(joined / len(ranks), gradient, "float64")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("world", SIZES)
 def test_statistics_are_those_of_the_single_process(shares: Shares, world: str, kind: str) -> None:
@@ -223,7 +248,7 @@ def test_wrong_input_of_one_rank_fails_on_all(shares: Shares, spoiled: str) -> N
         assert other == "rank 1 failed its check of the batch; its own error says why"
 
 
-@pytest.mark.parametrize("mixed", ["types", "targets"])
+@pytest.mark.parametrize("mixed", ["types", "targets", "gradients"])
 def test_ranks_that_call_differently(shares: Shares, mixed: str) -> None:
     messages = [rank["error"] for rank in shares(f"mixed {mixed}")]
     assert all("all ranks of the group must call the loss alike" in text for text in messages)

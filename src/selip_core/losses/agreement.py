@@ -62,8 +62,8 @@ def agree(own: Statement, group: "dist.ProcessGroup | None") -> tuple[Ranks, boo
     if any(statement.call != statements[0].call for statement in statements):
         raise ValueError(
             "all ranks of the group must call the loss alike, and they do not: compare feature "
-            "type and width, weights, label_smoothing, return_stats, and whether there is a target "
-            "and what members it has"
+            "type and width, weights, label_smoothing, return_stats, whether text features require "
+            "a gradient, and whether there is a target and what members it has"
         )
     total = sum(statement.rows for statement in statements)
     wrong = [statement.target_columns not in (-1, total) for statement in statements]

@@ -104,7 +104,10 @@ class Batch:
     def _fingerprint(self, settings: tuple[object, ...]) -> int:
         kinds = [isinstance(self.target, kind) for kind in TARGETS]
         features = self.image_features
-        return zlib.crc32(repr((settings, kinds, features.dtype, features.shape[1])).encode())
+        # Gradients of texts are exchanged, or on no rank.
+        exchanged = self.text_features.requires_grad and torch.is_grad_enabled()
+        alike = (settings, kinds, features.dtype, features.shape[1], exchanged)
+        return zlib.crc32(repr(alike).encode())
 
     def _without_masked(self, ranks: Ranks) -> "Agreed":
         """Take out the pairs that a mask leaves out, here and on the other ranks."""

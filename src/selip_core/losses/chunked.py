@@ -89,6 +89,8 @@ def gradient_products(
     column_weights: Float[Tensor, " m"],
     own_weight: float,
     first_own: int,
+    of_images: bool = True,
+    of_texts: bool = True,
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
     """Return ``E @ texts`` and ``E.T @ images`` in the accumulation type, in one sweep.
 
@@ -106,10 +108,10 @@ def gradient_products(
         column_weights: Of the softmax of each column.
         own_weight: Of the own pairs.
         first_own: The column of the first row's own text.
+        of_images: Whether the first product is wanted; else it has no rows and costs nothing.
+        of_texts: Whether the second is.
     """
-    dtype = accumulation_dtype(images.dtype)
-    image_products = torch.zeros_like(images, dtype=dtype)
-    text_products = torch.zeros_like(texts, dtype=dtype)
+    image_products, text_products = empty_sums(images, of_images), empty_sums(texts, of_texts)
     for block, across in tiles(images, texts):
         logits = logits_of(images[block], texts[across], logit_scale)
         tile = (logits - rows[block, None]).exp_().mul_(row_weights[block, None])
@@ -117,6 +119,12 @@ def gradient_products(
         tile.diagonal(first_own + block.start - across.start).sub_(own_weight)
         add_products(tile, block, images, texts[across], image_products, text_products[across])
     return image_products, text_products
+
+
+def empty_sums(features: Float[Tensor, "n d"], wanted: bool) -> Float[Tensor, "k d"]:
+    """Return zeros for a product of each row; without rows where it is not wanted."""
+    rows = features if wanted else features[:0]
+    return torch.zeros_like(rows, dtype=accumulation_dtype(features.dtype))
 
 
 def add_products(
@@ -127,7 +135,10 @@ def add_products(
     image_products: Float[Tensor, "n d"],
     text_products: Float[Tensor, "m d"],
 ) -> None:
-    """Round a tile of these rows once, and add its products with the texts and with the images."""
+    """Round a tile of these rows once, and add its products with the texts and with the images.
+
+    Sums without rows are not wanted, and left alone.
+    """
     tile = tile.to(images.dtype)
     _add_product(image_products[block], tile, texts)
     _add_product(text_products, tile.T, images[block])
@@ -136,6 +147,8 @@ def add_products(
 def _add_product(
     total: Float[Tensor, "a d"], left: Float[Tensor, "a b"], right: Float[Tensor, "b d"]
 ) -> None:
+    if len(total) == 0:
+        return
     if left.dtype == total.dtype:
         total.addmm_(left, right)
     else:

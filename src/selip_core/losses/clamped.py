@@ -11,10 +11,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from selip_core.losses.chunked import add_products, logits_of, logsumexps, row_blocks
+from selip_core.losses.chunked import (
+    add_products,
+    empty_sums,
+    logits_of,
+    logsumexps,
+    row_blocks,
+)
 from selip_core.losses.derivative import first_derivative_only
 from selip_core.losses.precision import accumulation_dtype, full_precision, working
 from selip_core.losses.target import TiledTarget
+from selip_core.losses.wanted import Wanted
 
 # Logits, target, prediction, mask and their temporaries, of two directions.
 TILES_ALIVE = 8
@@ -127,40 +134,41 @@ class _ClampedLoss(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         image_features, text_features, logit_scale, row_sums, *sweep = ctx.saved_tensors
         align_weight, similarity_weight, clamp_eps = ctx.weights
+        wanted = Wanted.of(ctx)
         with full_precision(image_features):
             images, texts = working(image_features), working(text_features)
             scale = logit_scale.to(row_sums)
-            image_products = torch.zeros_like(images, dtype=scale.dtype)
-            text_products = torch.zeros_like(texts, dtype=scale.dtype)
+            image_products = empty_sums(images, wanted.of_images)
+            text_products = empty_sums(texts, wanted.of_texts)
             for block in row_blocks(images, texts, TILES_ALIVE):
-                wanted = target_tiles(ctx.target, row_sums, block, clamp_eps)
+                targets = target_tiles(ctx.target, row_sums, block, clamp_eps)
                 logits = logits_of(images[block], texts, scale)
-                tile = _gradient_tile(logits, block, wanted, sweep, similarity_weight, clamp_eps)
+                tile = _gradient_tile(logits, block, targets, sweep, similarity_weight, clamp_eps)
                 tile.diagonal(block.start).sub_(align_weight)
                 add_products(tile, block, images, texts, image_products, text_products)
             factor = gradient / len(images)
-            scale_gradient = factor * (images * image_products).sum()
-            image_gradient = image_products.mul_(factor * scale)
-            text_gradient = text_products.mul_(factor * scale)
-        return (
-            image_gradient.to(image_features.dtype),
-            text_gradient.to(text_features.dtype),
-            scale_gradient.to(logit_scale),
-            *[None] * 4,
-        )
+            scale_gradient = factor * wanted.scale_gradient(
+                images, texts, image_products, text_products
+            )
+            gradients = wanted.only(
+                image_products.mul_(factor * scale).to(image_features.dtype),
+                text_products.mul_(factor * scale).to(text_features.dtype),
+                scale_gradient.to(logit_scale),
+            )
+        return *gradients, *[None] * 4
 
 
 def _gradient_tile(
     logits: Float[Tensor, "b n"],
     block: slice,
-    wanted: tuple[Float[Tensor, "b n"], Float[Tensor, "b n"]],
+    targets: tuple[Float[Tensor, "b n"], Float[Tensor, "b n"]],
     sweep: list[Float[Tensor, " n"]],
     similarity_weight: float,
     clamp_eps: float,
 ) -> Float[Tensor, "b n"]:
     """Return N times the gradient with respect to one block of logits, without the own pairs."""
     rows, columns, row_weight, column_weight = sweep
-    of_images, of_texts = wanted
+    of_images, of_texts = targets
     by_row, by_column = logits - rows[block, None], logits.sub_(columns)
     of_images *= _above(by_row, clamp_eps)
     of_images += of_texts * _above(by_column, clamp_eps)

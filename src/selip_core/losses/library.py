@@ -11,15 +11,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from selip_core.losses.chunked import empty_sums
 from selip_core.losses.derivative import first_derivative_only, refuse
 from selip_core.losses.one_node import Sweeps
 from selip_core.losses.precision import accumulation_dtype, full_precision
+from selip_core.losses.wanted import Wanted
 
 LOGSUMEXPS = "(Tensor images, Tensor texts, Tensor logit_scale) -> (Tensor, Tensor)"
 GRADIENT_PRODUCTS = (
     "(Tensor images, Tensor texts, Tensor logit_scale, Tensor rows, Tensor columns, "
-    "Tensor row_weights, Tensor column_weights, float own_weight, SymInt first_own) "
-    "-> (Tensor, Tensor)"
+    "Tensor row_weights, Tensor column_weights, float own_weight, SymInt first_own, "
+    "bool of_images, bool of_texts) -> (Tensor, Tensor)"
 )
 
 
@@ -72,15 +74,19 @@ class RegisteredSweeps:
         column_weights: Float[Tensor, " m"],
         own_weight: float,
         first_own: int,
+        of_images: bool = True,
+        of_texts: bool = True,
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
         """Return the products of the softmaxes less the own pairs with texts and images."""
-        vectors = rows, columns, row_weights, column_weights
+        vectors, wanted = (rows, columns, row_weights, column_weights), (of_images, of_texts)
         image_products, text_products = self._gradient_products(
-            images, texts, logit_scale, *vectors, own_weight, first_own
+            images, texts, logit_scale, *vectors, own_weight, first_own, *wanted
         )
         return image_products, text_products
 
-    def _gradients(self, ctx: Any, of_rows: Tensor, of_columns: Tensor) -> tuple[Tensor, ...]:
+    def _gradients(
+        self, ctx: Any, of_rows: Tensor, of_columns: Tensor
+    ) -> tuple[Tensor | None, ...]:
         """``G = diag(of_rows) P_rows + P_columns diag(of_columns)``, ``dI = tau G T``.
 
         Incoming gradients are often 1/N, with which a tile of low precision would underflow: the
@@ -90,14 +96,16 @@ class RegisteredSweeps:
         least = of_rows.new_full((1,), torch.finfo(of_rows.dtype).tiny)
         largest = torch.cat([least, of_rows, of_columns]).abs().amax()
         weights = of_rows / largest, of_columns / largest
-        image_products, text_products = self.gradient_products(
-            images, texts, scale, rows, columns, *weights, own_weight=0.0, first_own=0
+        wanted = Wanted.of(ctx)
+        products = self.gradient_products(
+            *(images, texts, scale, rows, columns),
+            *(*weights, 0.0, 0),
+            *(wanted.of_images, wanted.of_texts),
         )
-        scale_gradient = largest * (images * image_products).sum()
-        return (
-            image_products.mul_(largest * scale).to(images.dtype),
-            text_products.mul_(largest * scale).to(texts.dtype),
-            scale_gradient,
+        scale_gradient = largest * wanted.scale_gradient(images, texts, *products)
+        image_products, text_products = (product.mul_(largest * scale) for product in products)
+        return wanted.only(
+            image_products.to(images.dtype), text_products.to(texts.dtype), scale_gradient
         )
 
 
@@ -133,5 +141,5 @@ def _vectors(images: Tensor, texts: Tensor, logit_scale: Tensor) -> tuple[Tensor
 
 
 def _matrices(images: Tensor, texts: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    dtype = accumulation_dtype(images.dtype)
-    return torch.empty_like(images, dtype=dtype), torch.empty_like(texts, dtype=dtype)
+    *_, of_images, of_texts = others
+    return empty_sums(images, of_images), empty_sums(texts, of_texts)

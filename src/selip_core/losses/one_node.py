@@ -10,6 +10,7 @@ from selip_core.losses.derivative import first_derivative_only
 from selip_core.losses.precision import accumulation_dtype, full_precision, working
 from selip_core.losses.ranks import Ranks
 from selip_core.losses.target import TwoWayTarget
+from selip_core.losses.wanted import Wanted
 from selip_core.losses.weights import Weights
 
 Logsumexps = tuple[Float[Tensor, " n"], Float[Tensor, " m"]]
@@ -37,6 +38,8 @@ class Sweeps(Protocol):
         column_weights: Float[Tensor, " m"],
         own_weight: float,
         first_own: int,
+        of_images: bool = True,
+        of_texts: bool = True,
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
         """Return the products of the softmaxes less the own pairs with texts and images."""
 
@@ -121,7 +124,8 @@ class _SoftCrossEntropy(torch.autograd.Function):
             attraction += weights.uniform * texts.mean(0, dtype=dtype)
         # The text features only so that their second derivative is refused.
         inputs = image_features, text_features, logit_scale
-        ctx.save_for_backward(*inputs, texts, rows, columns, pull)
+        kept_pull = pull if Wanted.of(ctx).of_images else None
+        ctx.save_for_backward(*inputs, texts, rows, columns, kept_pull)
         ctx.target, ctx.weights, ctx.ranks, ctx.sweeps = target, weights, ranks, sweeps
         repulsion = weights.repulsion * (rows.sum() + columns[ranks.own].sum())
         return (repulsion - scale * attraction.mul_(images).sum()) / ranks.total
@@ -130,26 +134,30 @@ class _SoftCrossEntropy(torch.autograd.Function):
     @first_derivative_only
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         image_features, _, logit_scale, texts, rows, columns, pull = ctx.saved_tensors
-        weights, ranks, dtype = ctx.weights, ctx.ranks, rows.dtype
+        weights, ranks, wanted = ctx.weights, ctx.ranks, Wanted.of(ctx)
         with full_precision(texts):
             images, scale = working(image_features), logit_scale.to(rows)
             repulsions = (torch.full_like(sums, weights.repulsion) for sums in (rows, columns))
             image_products, text_products = ctx.sweeps.gradient_products(
-                images, texts, scale, rows, columns, *repulsions, weights.own, ranks.own.start
+                *(images, texts, scale, rows, columns, *repulsions),
+                *(weights.own, ranks.own.start, wanted.of_images, wanted.of_texts),
             )
             if pull is not None:
                 image_products -= pull
+            if ctx.target is not None and wanted.of_texts:
                 ctx.target.add_rmatmul(text_products, images, -weights.similarity)
             if weights.uniform:
-                image_products -= weights.uniform * texts.mean(0, dtype=dtype)
-                text_products -= weights.uniform / ranks.total * images.sum(0, dtype=dtype)
+                image_products -= weights.uniform * texts.mean(0, dtype=rows.dtype)
+                text_products -= weights.uniform / ranks.total * images.sum(0, dtype=rows.dtype)
             factor = gradient / ranks.total
-            scale_gradient = factor * (images * image_products).sum()
-            image_gradient = image_products.mul_(factor * scale)
-            text_gradient = ranks.scatter_sum(text_products).mul_(factor * scale)
-        return (
-            image_gradient.to(image_features.dtype),
-            text_gradient.to(image_features.dtype),
-            scale_gradient.to(logit_scale),
-            *[None] * 5,
-        )
+            scale_gradient = factor * wanted.scale_gradient(
+                images, texts, image_products, text_products
+            )
+            if wanted.texts:
+                text_products = ranks.scatter_sum(text_products)
+            gradients = wanted.only(
+                image_products.mul_(factor * scale).to(image_features.dtype),
+                text_products.mul_(factor * scale).to(image_features.dtype),
+                scale_gradient.to(logit_scale),
+            )
+        return *gradients, *[None] * 5

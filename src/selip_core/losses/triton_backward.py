@@ -4,13 +4,12 @@ One kernel for all would add to the text gradient by atomics: more bytes than th
 two runs alike.
 """
 
-import torch
 import triton
 import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from selip_core.losses.chunked import add_products
+from selip_core.losses.chunked import add_products, empty_sums
 from selip_core.losses.triton_logits import logits_tile
 from selip_core.losses.triton_tiles import CHANGING, TUNING, fixed_arguments, row_panels
 
@@ -82,13 +81,14 @@ def gradient_products(
     column_weights: Float[Tensor, " m"],
     own_weight: float,
     first_own: int,
+    of_images: bool = True,
+    of_texts: bool = True,
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
     """Return ``E @ texts`` and ``E.T @ images`` in float32; see ``chunked.gradient_products``.
 
     A panel of ``E`` in the features' type is all that is stored of it, within the workspace.
     """
-    image_products = torch.zeros_like(images, dtype=torch.float32)
-    text_products = torch.zeros_like(texts, dtype=torch.float32)
+    image_products, text_products = empty_sums(images, of_images), empty_sums(texts, of_texts)
     images, texts = images.contiguous(), texts.contiguous()
     tiles = fixed_arguments(images, texts)
     block = tiles["BLOCK_ROWS"]

@@ -76,6 +76,8 @@ def gradient_products(
     column_weights: Float[Tensor, " m"],
     own_weight: float,
     first_own: int,
+    of_images: bool = True,
+    of_texts: bool = True,
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
     """Return ``E @ texts`` and ``E.T @ images``; ``triton_backward`` says how."""
     from selip_core.losses import triton_backward
@@ -91,6 +93,8 @@ def gradient_products(
             column_weights,
             own_weight,
             first_own,
+            of_images,
+            of_texts,
         )
 
 
