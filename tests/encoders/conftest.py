@@ -13,6 +13,11 @@ from selip_core.encoders import create_image_encoder, list_image_encoders
 FAMILIES = [
     ("resnet*", {"width": 1 / 16}, ["resnet10", "resnet50"]),
     ("resenc_unet", {"width": 1 / 16, "n_blocks_per_stage": (1,) * 6}, ["resenc_unet"]),
+    (
+        "slicewise*",
+        {"model": "test_resnet", "model_options": {"zero_init_last": False}},
+        ["slicewise"],
+    ),
     ("vit_*", {"width": 1 / 16, "patch_size": (4, 16, 16), "layers": 4}, ["vit_small"]),
 ]
 
