@@ -1,16 +1,20 @@
+import json
 import subprocess
 import sys
 
 import pytest
+from torch import nn
 
 from selip_core.encoders import (
     GridPooling,
+    ImageEncoderSettings,
     ResNetEncoder,
     create_image_encoder,
     list_image_encoders,
     register_image_encoder,
     registry,
 )
+from selip_core.encoders.weights import WEIGHT_FORMATS
 
 
 @pytest.fixture
@@ -26,11 +30,11 @@ def test_lists_by_pattern_shallow_before_deep():
 
 
 @pytest.mark.usefixtures("own_registry")
-def test_lists_families_together():
-    register_image_encoder("dense")(lambda: None)
-    register_image_encoder("swin_transformer")(lambda: None)
+def test_lists_families_together_and_smaller_numbers_first():
+    for name in ("a_net", "znet20", "znet3", "zzz"):
+        register_image_encoder(name)(lambda: None)
     names = list_image_encoders()
-    assert (names[0], names[-1]) == ("dense", "swin_transformer")
+    assert (names[0], names[-3:]) == ("a_net", ["znet3", "znet20", "zzz"])
 
 
 def test_unknown_name_is_told_close_matches():
@@ -39,8 +43,8 @@ def test_unknown_name_is_told_close_matches():
 
 
 def test_name_like_no_other_is_told_all():
-    with pytest.raises(ValueError, match=r"did you mean resnet10, resnet18, .*resnet200"):
-        create_image_encoder("zzz")
+    with pytest.raises(ValueError, match=r"did you mean .*resnet10, resnet18, .*resnet200"):
+        create_image_encoder("0000")
 
 
 def test_unknown_option_is_told_those_allowed():
@@ -96,3 +100,73 @@ def test_an_installed_package_offers_its_encoders(tmp_path, monkeypatch):
     registry._load_plugins.cache_clear()
     assert create_image_encoder("plugin_net", embed_dim=3).embed_dim == 3
     assert list_image_encoders("plugin*") == ["plugin_net"]
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_broken_package_is_told_and_hides_no_other_encoder(tmp_path, monkeypatch):
+    (tmp_path / "broken_encoders.py").write_text("raise RuntimeError('no licence')\n")
+    information = tmp_path / "broken-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(
+        "[selip_core.image_encoders]\nbroken = broken_encoders\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    registry._load_plugins.cache_clear()
+    with pytest.warns(UserWarning, match="of broken_encoders could not be loaded: Runt"):
+        assert "resnet50" in list_image_encoders()
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_only_encoders_are_given():
+    register_image_encoder("linear")(lambda in_channels, embed_dim, pooling: nn.Linear(1, 1))
+    with pytest.raises(ValueError, match=r"'linear' must make an ImageEncoder, got .*Linear"):
+        create_image_encoder("linear")
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_factory_may_take_any_option():
+    @register_image_encoder("any")
+    def build(in_channels, embed_dim, pooling, **options):
+        return ResNetEncoder(10, in_channels, embed_dim, pooling, **options)
+
+    assert create_image_encoder("any", width=1 / 16, stages=2).spec.stage_channels == (4, 4, 8)
+
+
+def test_pretrained_lists_those_that_published_weights_fit():
+    fitting = list_image_encoders(pretrained=True)
+    assert list_image_encoders("resnet?0", pretrained=True) == ["resnet10", "resnet50"]
+    for name in list_image_encoders():
+        assert (name in fitting) == bool(registry.published_weights(name))
+        assert set(registry.published_weights(name)) <= set(WEIGHT_FORMATS)
+
+
+def test_settings_are_kept_and_told_in_json():
+    encoder = create_image_encoder("resnet10", 2, 8, "gem", width=1 / 16, stages=2)
+    told = json.loads(json.dumps(encoder.settings.to_json()))
+    assert told == {
+        "name": "resnet10",
+        "in_channels": 2,
+        "embed_dim": 8,
+        "pooling": "gem",
+        "options": {"width": 1 / 16, "stages": 2},
+    }
+    assert ImageEncoderSettings.from_json(told) == encoder.settings
+
+
+def test_settings_keep_tuples():
+    settings = ImageEncoderSettings("vit_small", options={"patch_size": (4, 16, 16)})
+    assert ImageEncoderSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (ImageEncoderSettings("a", pooling=GridPooling), "made by a function .*cannot be told"),
+        (ImageEncoderSettings("a", options={"act": nn.ReLU()}), "options of a cannot be told"),
+        (ImageEncoderSettings("a", options={"width": float("nan")}), "options of a cannot be told"),
+    ],
+)
+def test_settings_that_json_cannot_hold_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        settings.to_json()

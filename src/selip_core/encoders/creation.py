@@ -1,13 +1,15 @@
 """An image encoder by name, with random or trained weights."""
 
 import os
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.pooling import PoolingFactory
 from selip_core.encoders.registry import build
 from selip_core.encoders.settings import ImageEncoderSettings
-from selip_core.encoders.trained import find_weights
+from selip_core.encoders.trained import find_weights, is_saved
 
 
 def create_image_encoder(
@@ -53,7 +55,20 @@ def create_image_encoder(
             f"what is registered as {name!r} must make an ImageEncoder, got {type(encoder)}"
         )
     if weights is not None:
-        from selip_core.encoders.weights import load_weights
-
-        load_weights(encoder, weights)
+        _load(encoder, weights)
     return encoder
+
+
+def _load(encoder: ImageEncoder, weights: Path) -> None:
+    from selip_core.encoders.weights import load_weights
+
+    load_weights(encoder, weights)
+    if is_saved(weights.parent):
+        trained = ImageEncoder.from_pretrained(weights.parent).spec
+        encoder.spec = replace(
+            encoder.spec,
+            orientation=trained.orientation,
+            spacing=trained.spacing,
+            intensity=trained.intensity,
+            weights=trained.weights,
+        )

@@ -129,4 +129,5 @@ def _describe(
 
 
 for _depth in DEPTHS:
-    register_image_encoder(f"resnet{_depth}")(partial(ResNetEncoder, _depth))
+    _weights = ("medicalnet", "brainiac") if _depth == 50 else ("medicalnet",)
+    register_image_encoder(f"resnet{_depth}", _weights)(partial(ResNetEncoder, _depth))

@@ -1,8 +1,9 @@
 """Where trained weights are: in a file, in a folder, or on the Hugging Face hub."""
 
 import os
-import re
 from pathlib import Path
+
+from selip_core.pretrained.hub import local_folder
 
 PICKLED = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".tar"})
 WEIGHTS = "model.safetensors"
@@ -25,16 +26,11 @@ def find_weights(pretrained: str | os.PathLike[str]) -> Path:
             f"{path} is pickled, and unpickling can run any code: if you trust it, turn it into "
             "safetensors by `selip convert-weights`"
         )
-    if path.is_dir():
-        return _file_in(path)
     if path.is_file():
         return path
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(pretrained)) and path.suffix != ".safetensors":
-        return _file_in(_download(str(pretrained)))
-    raise FileNotFoundError(
-        f"{path} is neither a file of safetensors, nor a folder with one, nor a name "
-        "'owner/model' on the Hugging Face hub"
-    )
+    if path.suffix == ".safetensors":
+        raise FileNotFoundError(f"there is no file {path}")
+    return _file_in(local_folder(pretrained))
 
 
 def _file_in(folder: Path) -> Path:
@@ -49,13 +45,7 @@ def _file_in(folder: Path) -> Path:
     return found[0]
 
 
-def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.md"]))
-    except (OSError, ValueError) as error:
-        raise OSError(
-            f"{name} is no folder here, and the Hugging Face hub did not give it "
-            f"({type(error).__name__}); download it where there is a network, and give the folder"
-        ) from error
+def is_saved(folder: Path) -> bool:
+    """Whether ``save_pretrained`` made this folder, which then tells what was trained on."""
+    config = folder / "config.json"
+    return config.is_file() and '"selip_core"' in config.read_text(encoding="utf-8")
