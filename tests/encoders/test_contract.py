@@ -178,6 +178,8 @@ def test_autocast_gives_nearly_the_same(create_small, name):
 
 def test_channels_last_gives_the_same(create_small, name):
     encoder = create_small(name).eval()
+    if any(isinstance(module, nn.Conv2d) for module in encoder.modules()):
+        pytest.skip("2D convolutions take another format")
     x = volumes(encoder)
     with torch.no_grad():
         expected = encoder(x)

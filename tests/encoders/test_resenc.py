@@ -71,6 +71,7 @@ def test_voxels_that_do_not_divide_are_averaged_without_padding():
     skip = encoder.network.stages[1].blocks[0].skip[0]
     x = torch.arange(5.0).expand(1, 1, 1, 2, 5)
     torch.testing.assert_close(skip(x).flatten(), torch.tensor([0.5, 2.5, 4.0]))
+    torch.testing.assert_close(skip(x[..., :1]).flatten(), torch.tensor([0.0]))
 
 
 @needs_nnunet

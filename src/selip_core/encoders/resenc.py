@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool3d
 
 from selip_core._optional import require
 from selip_core.encoders.interface import ImageEncoder
@@ -109,6 +110,23 @@ class ResEncUNetEncoder(ImageEncoder):
         return maps
 
 
+@final
+class PartialAverage(nn.Module):
+    """Averages as far apart as they are wide; what is left at an end makes one of its own.
+
+    So it gives as many voxels as the strided convolution beside it, for any size.
+    """
+
+    def __init__(self, window: Sequence[int]) -> None:
+        super().__init__()
+        self.window = tuple(window)
+
+    def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b c less_d less_h less_w"]:
+        """Return the averages."""
+        window = [min(pair) for pair in zip(self.window, x.shape[2:], strict=True)]
+        return avg_pool3d(x, window, ceil_mode=True)
+
+
 def _scaled(features: Sequence[int], width: float) -> list[int]:
     if not math.isfinite(width) or int(width * min(features)) < 1:
         raise ValueError(f"width must leave at least one of {min(features)} channels, got {width}")
@@ -165,8 +183,9 @@ def _build_network(
             nn.init.kaiming_normal_(module.weight, a=1e-2)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.AvgPool3d):
-            module.ceil_mode = True  # as many voxels as the convolution beside it gives
+        skip: Any = getattr(module, "skip", None)
+        if isinstance(skip, nn.Sequential) and isinstance(skip[0], nn.AvgPool3d):
+            skip[0] = PartialAverage(module.stride)  # type: ignore[arg-type]
     return network
 
 
