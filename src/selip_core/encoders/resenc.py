@@ -185,7 +185,7 @@ def _build_network(
                 nn.init.zeros_(module.bias)
         skip: Any = getattr(module, "skip", None)
         if isinstance(skip, nn.Sequential) and isinstance(skip[0], nn.AvgPool3d):
-            skip[0] = PartialAverage(module.stride)  # type: ignore[arg-type]
+            skip[0] = PartialAverage(module.stride)
     return network
 
 
