@@ -20,7 +20,7 @@ from selip_core.text.chunking import Chunking, combine_chunks
 from selip_core.text.lora import Lora, add_adapters, merge_adapters
 from selip_core.text.pooling import TOKEN_POOLINGS
 from selip_core.text.sentence_folder import SentenceSettings
-from selip_core.text.tokenizing import TOKEN_WEIGHTS, Tokenize, lowercase_first
+from selip_core.text.tokenizing import TOKEN_WEIGHTS, Tokenize, lowercase_first, padded_right
 
 
 @final
@@ -132,6 +132,7 @@ class TextEncoder(PretrainedModule):
         device = self.projection.weight.device
         inputs = {key: value.to(device, non_blocking=True) for key, value in tokens.items()}
         if TOKEN_WEIGHTS not in inputs:
+            inputs = padded_right(inputs)
             return self._states(inputs, inputs["attention_mask"])
         weights = inputs.pop(TOKEN_WEIGHTS)
         is_chunk = weights.any(dim=2)

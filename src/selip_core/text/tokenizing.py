@@ -153,6 +153,21 @@ class Tokenize:
         )
 
 
+def padded_right(tokens: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Move padding on the left, as a tokenizer itself may put it, to the right of each row.
+
+    Models that count positions from the start of a row would read another text.
+
+    Example:
+        >>> ids, mask = torch.tensor([[0, 5, 6], [7, 8, 9]]), torch.tensor([[0, 1, 1], [1, 1, 1]])
+        >>> padded_right({"input_ids": ids, "attention_mask": mask})["input_ids"]
+        tensor([[5, 6, 0],
+                [7, 8, 9]])
+    """
+    order = tokens["attention_mask"].argsort(dim=1, descending=True, stable=True)
+    return {key: value.gather(1, order) for key, value in tokens.items()}
+
+
 def lowercase_first(tokenizer: Any) -> None:
     """Let a tokenizer put texts in lower case before anything else, in place."""
     from tokenizers.normalizers import Lowercase, Sequence
