@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from selip_core.losses import SimilarityCLIPLoss, similarity_clip_loss
+from selip_core.losses import (
+    SimilarityCLIPLoss,
+    agreement,
+    bidirectional_logsumexp,
+    similarity_clip_loss,
+)
 from selip_core.losses.checks import check_clamp
 from selip_core.similarity.operators import Dense
 
@@ -68,7 +73,43 @@ def test_not_finite(name: str, value: float) -> None:
         similarity_clip_loss(**tensors, check_finite=True)
     with pytest.raises(ValueError, match=name):
         SimilarityCLIPLoss(check_finite=True)(**tensors)
-    assert not similarity_clip_loss(**tensors).isfinite()
+    if name == "logit_bias":
+        with pytest.raises(ValueError, match="logit_bias must be finite, got NaN or infinity"):
+            similarity_clip_loss(**tensors)
+    else:
+        assert not similarity_clip_loss(**tensors).isfinite()
+
+
+@pytest.mark.parametrize("bias", [torch.tensor(torch.inf), -torch.inf])
+def test_bias_of_the_primitive_is_finite(bias: Any) -> None:
+    with pytest.raises(ValueError, match="logit_bias must be finite"):
+        bidirectional_logsumexp(EYE, EYE, 1.0, logit_bias=bias)
+
+
+@pytest.mark.parametrize("group", [-100, "gloo", [0, 1]], ids=["not a member", "name", "ranks"])
+def test_group_of_a_wrong_type(group: Any) -> None:
+    with pytest.raises(ValueError, match=r"group must be None .*, got .*; use .*group.WORLD"):
+        loss(group=group)
+
+
+@pytest.mark.parametrize(
+    ("config", "accelerator", "device"),
+    [
+        ("cpu:gloo,cuda:gloo", None, "cpu"),
+        ("cpu:gloo,cuda:nccl", "cuda", "cpu"),
+        ("cuda:nccl", "cuda", "cuda:1"),
+        ("xpu:xccl", "xpu", "xpu:1"),
+    ],
+)
+def test_where_a_group_sends_from(
+    config: str, accelerator: str | None, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = None if accelerator is None else torch.device(accelerator)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: found)
+    monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: 1)
+    monkeypatch.setattr(agreement.dist, "get_backend_config", lambda group: config)
+    group: Any = object()
+    assert agreement._device_of(group) == torch.device(device)
 
 
 @pytest.mark.parametrize("clamp_eps", [None, 1e-3])

@@ -127,6 +127,15 @@ def test_statistics_are_in_the_graph(batch: Callable[..., Any]) -> None:
     torch.testing.assert_close(actual.similarity, expected.similarity)
 
 
+def test_finite_checks_are_in_the_graph(batch: Callable[..., Any]) -> None:
+    loss_fn, (images, *others) = compiled(similarity_clip_loss), batch(ROWS)
+    loss = loss_fn(images, *others, check_finite=True)
+    torch.testing.assert_close(loss, similarity_clip_loss(images, *others))
+    images = torch.full_like(images, torch.nan, requires_grad=True)
+    with pytest.raises(RuntimeError, match="image_features must be finite"):
+        loss_fn(images, *others, check_finite=True)
+
+
 @pytest.mark.parametrize("compiler", ["eager", "aot_eager"])
 @pytest.mark.parametrize(
     ("values", "message"),

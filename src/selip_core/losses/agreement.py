@@ -95,7 +95,12 @@ def _exchange(own: Statement, group: "dist.ProcessGroup") -> list[Statement]:
 
 
 def _device_of(group: "dist.ProcessGroup") -> torch.device:
-    """Return where the tensors must lie that this group sends: nccl sends from the GPU only."""
-    if "cpu:" in dist.get_backend_config(group):
+    """Return where the tensors must lie that this group sends.
+
+    A group for gloo and nccl, as ``init_process_group()`` makes it, sends from the CPU too; one of
+    a GPU's back end alone from the GPU only.
+    """
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is None or "cpu:" in dist.get_backend_config(group):
         return torch.device("cpu")
-    return torch.device("cuda", torch.cuda.current_device())
+    return torch.device(accelerator.type, torch.accelerator.current_device_index())

@@ -62,7 +62,7 @@ class Batch:
         scale = checks.scalar("logit_scale", logit_scale, image_features)
         bias = None
         if logit_bias is not None:
-            bias = checks.scalar("logit_bias", logit_bias, image_features)
+            bias = checks.finite_bias(logit_bias, image_features)
         if mask is not None:
             mask = mask.to(image_features.device)
         if target is not None:
@@ -74,13 +74,15 @@ class Batch:
 
     def check_finite(self) -> None:
         """Raise a ValueError that names the tensor with a NaN or an infinity; not where masked."""
-        kept = slice(None) if self.mask is None else self.mask
         scalars = {"logit_scale": self.logit_scale, "logit_bias": self.logit_bias}
         checks.check_all_finite(
-            image_features=self.image_features[kept],
-            text_features=self.text_features[kept],
+            image_features=self._kept(self.image_features),
+            text_features=self._kept(self.text_features),
             **{name: scalar for name, scalar in scalars.items() if scalar is not None},
         )
+
+    def _kept(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return features if self.mask is None else features.masked_fill(~self.mask[:, None], 0)
 
     def agreed(self, group: "dist.ProcessGroup | None", settings: tuple[object, ...]) -> "Agreed":
         """Return what is left of the batch after the mask, and who holds how much of it.

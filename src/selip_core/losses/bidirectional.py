@@ -45,7 +45,8 @@ def bidirectional_logsumexp(
         in features, scale and bias. Minus infinity where there is nothing to sum.
 
     Raises:
-        ValueError: If shapes, types or devices do not fit, or the back end is unknown.
+        ValueError: If shapes, types or devices do not fit, the bias is not finite, or the back end
+            is unknown.
 
     Example:
         >>> import torch
@@ -68,5 +69,5 @@ def bidirectional_logsumexp(
         )
         if logit_bias is None:
             return by_row, by_column
-        bias = checks.scalar("logit_bias", logit_bias, image_features).to(by_row)
+        bias = checks.finite_bias(logit_bias, image_features).to(by_row)
         return by_row + bias, by_column + bias

@@ -1,5 +1,6 @@
 """What may come into the loss; every message says what was needed, what came and what to do."""
 
+import functools
 import math
 from typing import SupportsFloat
 
@@ -126,6 +127,16 @@ def check_weights(align_weight: float, similarity_weight: float) -> None:
         )
 
 
+def check_group(group: "dist.ProcessGroup | None") -> None:
+    """Raise a ValueError unless it is None or a group that this process is in."""
+    if group is None or (dist.is_available() and isinstance(group, dist.ProcessGroup)):
+        return
+    raise ValueError(
+        "group must be None or a torch.distributed.ProcessGroup that this process is in, got "
+        f"{type(group).__name__}; use torch.distributed.group.WORLD for all processes"
+    )
+
+
 def check_clamp(clamp_eps: float | None, group: "dist.ProcessGroup | None") -> None:
     """Raise a ValueError unless it is None or in (0, 1), and used in one process."""
     if clamp_eps is None:
@@ -158,16 +169,37 @@ def check_statistics(return_stats: bool, clamp_eps: float | None) -> None:
         )
 
 
+def finite_bias(number: Tensor | float, like: Tensor) -> Tensor:
+    """Return the logit bias as a tensor without dimensions.
+
+    Raises:
+        ValueError: If it is no floating number; as :func:`require` does, if it is not finite: the
+            loss does not depend on it, and would be NaN all the same.
+    """
+    bias = scalar("logit_bias", number, like)
+    came = functools.partial(_not_finite, bias)
+    require(bias.isfinite(), "logit_bias must be finite", came, "leave it out if there is none")
+    return bias
+
+
 def check_all_finite(**tensors: Tensor) -> None:
-    """Raise a ValueError that names the first tensor with a NaN or an infinity."""
+    """Raise a ValueError that names the first tensor with a NaN or an infinity.
+
+    On any device: whoever asks for it wants the name more than the time. In a compiled graph torch
+    asserts it, with a RuntimeError.
+    """
+    remedy = "look for the step at which they began"
     for name, tensor in tensors.items():
-        finite = tensor.isfinite()
-        if not finite.all():
-            bad = tensor.numel() - int(finite.sum())
-            raise ValueError(
-                f"{name} must be finite, got NaN or infinity in {bad} of {tensor.numel()} elements"
-                "; look for the step at which they began"
-            )
+        needed, holds = f"{name} must be finite", tensor.isfinite().all()
+        if torch.compiler.is_compiling():
+            torch._assert_async(holds, f"{needed}; {remedy}")
+        elif not holds:
+            raise ValueError(f"{needed}, got {_not_finite(tensor)}; {remedy}")
+
+
+def _not_finite(tensor: Tensor) -> str:
+    bad = tensor.numel() - int(tensor.isfinite().sum())
+    return f"NaN or infinity in {bad} of {tensor.numel()} elements"
 
 
 def as_target(

@@ -156,8 +156,8 @@ def similarity_clip_loss(
             never communicates.
         average: With a group, multiply this rank's share by the number of ranks, so that averaged
             gradients (DistributedDataParallel) are those of one process; False: shares add up.
-        check_finite: Raise if features, scale or bias hold NaN or infinity. Breaks the graph of
-            ``torch.compile``.
+        check_finite: Raise if features, scale or bias hold NaN or infinity; a GPU is waited for. In
+            a compiled graph torch raises a RuntimeError.
         return_stats: Return :class:`LossStatistics` as well. With ``"chunked"`` they come from the
             sweep that the loss makes anyway, and change no bit of it; other back ends sweep once
             more. With a group texts are gathered once more. Not with ``clamp_eps``.
@@ -168,11 +168,11 @@ def similarity_clip_loss(
         ``backend="dense"``.
 
     Raises:
-        ValueError: If shapes, types or devices do not fit, a weight, ``label_smoothing`` or
-            ``clamp_eps`` is out of range or does not go with another argument, the back end is
-            unknown or cannot do what is asked, no pair is there or left by the mask, or the target
-            has a negative value or an empty row or column. With a group, what is wrong on one rank
-            is an error on all of them.
+        ValueError: If shapes, types or devices do not fit, the bias is not finite, ``group`` is no
+            group of this process, a weight, ``label_smoothing`` or ``clamp_eps`` is out of range or
+            does not go with another argument, the back end is unknown or cannot do what is asked,
+            no pair is there or left by the mask, or the target has a negative value or an empty row
+            or column. With a group, what is wrong on one rank is an error on all of them.
 
     Example:
         >>> features = torch.eye(2)
@@ -185,6 +185,7 @@ def similarity_clip_loss(
     Source: SeLIP, arXiv 2503.19801. The paper's total is had with ``clamp_eps``; without it nothing
     is clamped, and the columns of an asymmetric target are normalised as columns.
     """
+    checks.check_group(group)
     with failing_together(group):
         checks.check_weights(align_weight, similarity_weight)
         checks.check_clamp(clamp_eps, group)

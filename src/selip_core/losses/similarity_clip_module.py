@@ -26,8 +26,8 @@ class SimilarityCLIPLoss(nn.Module):
         backend: ``"auto"``, or the name of a back end: ``"chunked"``, ``"dense"``,
             ``"triton"``.
         average: With a group, whether averaged gradients are those of one process.
-        check_finite: Raise if features, scale or bias hold NaN or infinity. Breaks the graph of
-            ``torch.compile``.
+        check_finite: Raise if features, scale or bias hold NaN or infinity; a GPU is waited for. In
+            a compiled graph torch raises a RuntimeError.
 
     Raises:
         ValueError: If a weight, ``label_smoothing`` or ``clamp_eps`` is out of range, or the back
