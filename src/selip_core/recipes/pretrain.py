@@ -14,6 +14,7 @@ from selip_core.recipes.corpus import TrainingCorpus
 from selip_core.recipes.model import build_model, save_model
 from selip_core.recipes.objective import fit_target
 from selip_core.recipes.rows import read_rows, require_rows
+from selip_core.recipes.run_card import run_card
 from selip_core.recipes.run_folder import RunFolder, data_digest
 from selip_core.recipes.texts import TextFeatures, manifest_texts, require_texts
 from selip_core.recipes.training import Trainer, TrainingLoop
@@ -97,7 +98,8 @@ def pretrain(
         raise
     accelerator.end_training()
     if not run.model.exists():
-        save_model(run.model, model, config)
+        card = run_card(config, training, validation, trainer.position.history)
+        save_model(run.model, model, config, card)
     return run.model
 
 
