@@ -60,7 +60,10 @@ napoleon_custom_sections = ["Source"]
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
-ROOMS = ("findings", "similarity", "losses", "encoders", "data", "evaluation", "recipes", "report")
+ROOMS = (
+    "findings", "similarity", "losses", "encoders", "text", "pretrained", "data", "evaluation",
+    "recipes", "report",
+)  # fmt: skip
 
 
 def find_public_home(

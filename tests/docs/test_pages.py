@@ -23,7 +23,7 @@ OPTION = re.compile(r"^:\w+: .*\n", re.MULTILINE)
 def test_python_blocks_run_and_print_what_follows_them(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # A page may register an encoder; other tests must not see it.
-    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
     namespace = {"__name__": "page"}
     printed = ""
     for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
