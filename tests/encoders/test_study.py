@@ -3,7 +3,13 @@ from functools import partial
 import pytest
 import torch
 
-from selip_core import DualEncoder, StudyEncoder, create_image_encoder
+from selip_core import (
+    DualEncoder,
+    StudyEncoder,
+    cached_contrastive_step,
+    create_image_encoder,
+    similarity_clip_loss,
+)
 from selip_core.encoders import StudyBatch, collate_studies
 from selip_core.encoders.study import _sequences_to_keep
 
@@ -185,6 +191,21 @@ def test_is_the_image_encoder_of_a_dual_encoder(encoder):
     batch = collate_studies(STUDIES)
     features, _, _ = model(batch, torch.ones(3, 5))
     close(features, torch.nn.functional.normalize(encoder(batch)))
+
+
+def test_a_list_of_studies_is_a_batch(encoder):
+    close(encoder(STUDIES), encoder(collate_studies(STUDIES)))
+
+
+def test_embeds_studies_in_chunks_by_gradient_caching(encoder):
+    model = DualEncoder(encoder, torch.nn.Linear(5, 12))
+    texts = torch.randn(3, 5)
+    similarity_clip_loss(*model(STUDIES, texts)).backward()
+    expected = {name: p.grad for name, p in model.named_parameters()}
+    model.zero_grad()
+    cached_contrastive_step(model, (STUDIES, texts), similarity_clip_loss, chunk_size=2)
+    for name, parameter in model.named_parameters():
+        close(parameter.grad, expected[name])
 
 
 def test_state_dict_round_trip(encoder):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.study_batch import SEQUENCES, StudyBatch
+from selip_core.encoders.study_batch import SEQUENCES, Study, StudyBatch, collate_studies
 from selip_core.encoders.transformer import transformer
 from selip_core.pretrained import PretrainedModule
 
@@ -40,8 +40,9 @@ class StudyEncoder(PretrainedModule):
     study in transformer layers. The order of the sequences does not matter, nor how far the batch
     is padded, and a missing sequence costs nothing.
 
-    It takes one :class:`StudyBatch`, as :func:`collate_studies` makes it, and gives one tensor, so
-    that it is an image encoder to :class:`~selip_core.DualEncoder`.
+    It takes a list of studies, or the :class:`StudyBatch` that :func:`collate_studies` makes of it
+    in a data loader, and gives one tensor: so it is an image encoder to
+    :class:`~selip_core.DualEncoder`.
 
     Args:
         image_encoder: Encoder of one volume.
@@ -59,13 +60,12 @@ class StudyEncoder(PretrainedModule):
     Example:
         >>> import torch
         >>> from selip_core import StudyEncoder, create_image_encoder
-        >>> from selip_core.encoders import collate_studies
         >>> encoder = StudyEncoder(create_image_encoder("resnet10", embed_dim=32, width=0.25))
         >>> volume = torch.zeros(1, 8, 32, 32)
-        >>> batch = collate_studies([{"T1": volume, "FLAIR": volume}, {"DWI": volume}])
-        >>> encoder(batch).shape
+        >>> studies = [{"T1": volume, "FLAIR": volume}, {"DWI": volume}]
+        >>> encoder(studies).shape
         torch.Size([2, 32])
-        >>> encoder.embed(batch).sequences.shape
+        >>> encoder.embed(studies).sequences.shape
         torch.Size([2, 2, 32])
     """
 
@@ -90,7 +90,7 @@ class StudyEncoder(PretrainedModule):
         nn.init.normal_(self.kind_embedding.weight, std=SMALL)
         nn.init.zeros_(self.kind_embedding.weight[-1])
 
-    def forward(self, studies: StudyBatch) -> Float[Tensor, "b embed_dim"]:
+    def forward(self, studies: StudyBatch | Sequence[Study]) -> Float[Tensor, "b embed_dim"]:
         """Return one embedding a study, not normalised.
 
         Raises:
@@ -98,13 +98,15 @@ class StudyEncoder(PretrainedModule):
         """
         return self.embed(studies).study
 
-    def embed(self, studies: StudyBatch) -> StudyEmbedding:
+    def embed(self, studies: StudyBatch | Sequence[Study]) -> StudyEmbedding:
         """Return the embeddings of the studies and of each sequence alone, in one pass.
 
         Raises:
             ValueError: If a study has no sequence, if a kind is out of its range, or if a volume is
                 not one that the image encoder takes.
         """
+        if not isinstance(studies, StudyBatch):
+            studies = collate_studies(studies, self.sequences).to(self.study_token.device)
         if not torch.compiler.is_compiling():
             self._check(studies)
         if self.training and self.sequence_dropout > 0:
