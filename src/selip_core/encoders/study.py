@@ -42,7 +42,7 @@ class StudyEncoder(PretrainedModule):
 
     It takes a list of studies, or the :class:`StudyBatch` that :func:`collate_studies` makes of it
     in a data loader, and gives one tensor: so it is an image encoder to
-    :class:`~selip_core.DualEncoder`.
+    :class:`~selip_core.dual_encoder.DualEncoder`.
 
     Args:
         image_encoder: Encoder of one volume.
