@@ -37,6 +37,7 @@ MAY_IMPORT = {
     },
     "cli": {
         "data",
+        "encoders",
         "evaluation",
         "findings",
         "recipes",

@@ -8,7 +8,16 @@ from collections.abc import Sequence
 
 from selip_core._version import __version__
 
-SUBCOMMANDS = ("simulate", "check_data", "similarity", "pretrain", "retrieve", "demo", "doctor")
+SUBCOMMANDS = (
+    "simulate",
+    "check_data",
+    "similarity",
+    "pretrain",
+    "retrieve",
+    "convert_weights",
+    "demo",
+    "doctor",
+)
 """Modules of this package, each with ``add_parser(subparsers)`` and ``run(arguments) -> int``."""
 
 BAD_INPUT = 2

@@ -30,10 +30,10 @@ def likely_cause(report: LoadReport) -> str:
             f"another width, kind of block or patch: {name} has shape {have} in the file and "
             f"{want} in the encoder"
         )
-    if any("downsample" in name for name in report.unmatched_encoder + report.unmatched_file):
-        return "another depth, or another kind of shortcut"
     if not report.matched:
         return f"another kind of network than the format {report.format} is for"
     if len(report.unmatched_file) > len(report.unmatched_encoder):
         return "the file's network is deeper: another depth or number of layers"
+    if all("downsample" in name for name in report.unmatched_encoder):
+        return "another kind of shortcut"
     return "the encoder is deeper than the file's network: another depth or number of layers"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from selip_core.encoders.interface import ImageEncoder
+from selip_core.encoders.patches import resize_positions
 from selip_core.encoders.spec import Size
 from selip_core.encoders.weights.channels import Channels, adapt_channels
 from selip_core.encoders.weights.layout import Fitted, Renamed, Tensors, WeightFormat
@@ -22,7 +23,6 @@ from selip_core.encoders.weights.positions import (
     cube,
     offsets,
     resize_bias_table,
-    resize_positions,
 )
 
 Adapted = tuple[Tensor, str]
@@ -96,7 +96,8 @@ class Adaptation:
         new_grid = patch_grid(self.encoder, wanted[1])
         if grid is None or new_grid is None or value.shape[1] != grid[0] * grid[1] * grid[2]:
             return None
-        return resize_positions(value, grid, new_grid), f"positions of {grid} patches to {new_grid}"
+        adapted = resize_positions(value.float(), grid, new_grid)
+        return adapted, f"positions of {grid} patches to {new_grid}"
 
     def _other_window(self, place: Place, value: Tensor) -> Adapted | None:
         wanted = place.tensor.shape

@@ -1,8 +1,5 @@
-"""Positional embeddings and tables, for another grid of patches or another window."""
+"""Tables of relative positions, for another window."""
 
-import math
-
-import torch
 from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -21,29 +18,6 @@ def cube(count: int) -> Size | None:
     return (edge, edge, edge) if edge**3 == count else None
 
 
-def resize_positions(table: Tensor, grid: Size, new_grid: Size) -> Tensor:
-    """Return positional embeddings for another grid, trilinear between the centres of patches.
-
-    What stands before the grid, such as the position of a class token, stays as it is.
-
-    Args:
-        table: ``(1, before + product(grid), channels)``.
-        grid: Patches along (depth, height, width) that it has.
-        new_grid: Those wanted.
-
-    Example:
-        >>> table = torch.tensor([9.0, 0.0, 1.0]).reshape(1, 3, 1)
-        >>> resize_positions(table, (1, 1, 2), (1, 1, 4)).flatten()
-        tensor([9.0000, 0.0000, 0.2500, 0.7500, 1.0000])
-    """
-    first = table.shape[1] - math.prod(grid)
-    before, cells = table[:, :first], table[:, first:]
-    d, h, w = grid
-    volume = rearrange(cells.float(), "one (d h w) c -> one c d h w", d=d, h=h, w=w)
-    resized = interpolate(volume, size=new_grid, mode="trilinear")
-    return torch.cat([before, rearrange(resized, "one c d h w -> one (d h w) c").to(table)], dim=1)
-
-
 def resize_bias_table(table: Tensor, window: Size, new_window: Size) -> Tensor:
     """Return a table of relative position biases for another window, trilinear between offsets.
 
@@ -55,6 +29,7 @@ def resize_bias_table(table: Tensor, window: Size, new_window: Size) -> Tensor:
         new_window: Those wanted.
 
     Example:
+        >>> import torch
         >>> resize_bias_table(torch.tensor([[-1.0], [0.0], [1.0]]), (1, 1, 2), (1, 1, 3)).flatten()
         tensor([-1.0000, -0.5000,  0.0000,  0.5000,  1.0000])
     """

@@ -1,0 +1,270 @@
+"""``selip convert-weights``: what it writes, and what it refuses."""
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from selip_core.cli import main
+from selip_core.encoders import ResNetEncoder
+from selip_core.encoders.weights import convert_weights, load_weights, read_weights, unpickling
+
+in_a_process_of_its_own = pytest.mark.parametrize("here", [False])
+
+
+@pytest.fixture
+def here():
+    """Whether the unpickling program is run in this process, which spares it importing torch."""
+    return True
+
+
+@pytest.fixture(autouse=True)
+def unpickle_here(monkeypatch, here):
+    def run(command, input, **_):
+        output = io.StringIO()
+        monkeypatch.setattr(sys, "stdin", io.StringIO(input))
+        with contextlib.redirect_stdout(output):
+            code = unpickling.main()
+        return subprocess.CompletedProcess(command, code, output.getvalue(), "")
+
+    if here:
+        monkeypatch.setattr(subprocess, "run", run)
+
+
+class Evil:
+    """Runs a command when it is unpickled by anything that trusts it."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Write content as ``torch.save`` does and return the path."""
+
+    def write(content, **options):
+        path = tmp_path / "weights.pth"
+        torch.save(content, path, **options)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "weights.safetensors"
+
+
+def resnet():
+    torch.manual_seed(0)
+    return ResNetEncoder(10, embed_dim=6, width=1 / 16)
+
+
+def refused(capsys, *arguments):
+    assert main(["convert-weights", *map(str, arguments)]) == 2
+    return capsys.readouterr().err
+
+
+@in_a_process_of_its_own
+def test_a_published_file_can_be_loaded_afterwards(source, target, capsys):
+    network = resnet().network
+    state = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+    content = {"state_dict": state, "optimizer": {"state": {"x": torch.ones(3)}}, "epoch": 7}
+    path = source(content)
+    assert main(["convert-weights", str(path), str(target)]) == 0
+    shown = capsys.readouterr().out
+    assert "key         state_dict" in shown
+    assert "(float32, int64)" in shown
+    assert "format      medicalnet" in shown
+    assert f"written: {target}" in shown
+    encoder = ResNetEncoder(10, embed_dim=6, width=1 / 16)
+    assert load_weights(encoder, target).share == 1.0
+    for name, tensor in encoder.network.state_dict().items():
+        torch.testing.assert_close(tensor, network.state_dict()[name], rtol=0, atol=0)
+
+
+def test_the_header_tells_the_source_without_its_path(source, target, tmp_path):
+    path = source({"a": torch.ones(2)})
+    convert_weights(path, target)
+    with safe_open(target, framework="pt") as file:
+        metadata = file.metadata()
+    assert metadata["source_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert metadata["converted_by"].startswith("selip-core ")
+    assert str(tmp_path) not in str(metadata)
+    assert path.name not in str(metadata)
+
+
+def test_types_values_and_layout_are_kept(source, target):
+    tensors = {
+        "half": torch.randn(3).half(),
+        "brain": torch.randn(3).bfloat16(),
+        "double": torch.randn(3).double(),
+        "count": torch.tensor(3),
+        "transposed": torch.randn(2, 3).T,
+        "parameter": torch.nn.Parameter(torch.randn(2)),
+        "empty": torch.zeros(0, 2),
+    }
+    convert_weights(source(tensors), target)
+    loaded = read_weights(target).tensors
+    assert loaded.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(loaded[name], tensor.detach(), rtol=0, atol=0)
+
+
+def test_tensors_that_share_memory_are_written_once_or_apart(source, target):
+    whole = torch.arange(6.0)
+    tensors = {"a": whole, "same": whole, "part": whole[:2], "other": whole[2:]}
+    conversion = convert_weights(source(tensors), target)
+    assert (conversion.tensors, conversion.shared, conversion.values) == (4, 1, 12)
+    loaded = read_weights(target).tensors
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(loaded[name], tensor)
+    assert loaded["same"] is loaded["a"]
+
+
+def test_old_files_and_wrapped_names_are_read(source, target):
+    content = {"model": {"net.a": torch.ones(2), "net.b": torch.ones(1), "head.c": torch.ones(1)}}
+    path = source(content, _use_new_zipfile_serialization=False)
+    conversion = convert_weights(path, target, prefix="net.")
+    assert conversion.key == "model"
+    assert read_weights(target).tensors.keys() == {"a", "b"}
+
+
+def test_numbers_of_numpy_and_of_python_do_no_harm(source, target):
+    content = {
+        "network_weights": {"a": torch.ones(2)},
+        "logging": {"loss": [np.float64(0.5), np.float32(1)], "epoch": np.int64(3)},
+        "init_args": {"plans": "nnsslPlans", "fold": (0, None, True)},
+    }
+    assert convert_weights(source(content), target).key == "network_weights"
+
+
+def test_the_spacing_of_an_adaptation_plan_is_kept(source, target):
+    plan = {"pretrain_plan": {"configurations": {"onemmiso": {"spacing": [1, 1.5, 2]}}}}
+    content = {"network_weights": {"a": torch.ones(2)}, "nnssl_adaptation_plan": plan}
+    convert_weights(source(content), target)
+    assert json.loads(read_weights(target).metadata["spacing"]) == [1.0, 1.5, 2.0]
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_code_is_refused_and_never_run(source, target, tmp_path, capsys, legacy):
+    ran = tmp_path / "ran"
+    path = source({"a": torch.ones(2), "b": Evil(ran)}, _use_new_zipfile_serialization=not legacy)
+    message = refused(capsys, path, target)
+    assert f"{path} needs code to be read: posix.mkdir" in message
+    assert "Do not trust such a file" in message
+    assert "weights_only" not in message
+    assert not ran.exists()
+    assert not target.exists()
+    torch.load(path, weights_only=False)  # the file does run code for those who trust it
+    assert ran.exists()
+
+
+def test_all_classes_that_a_file_needs_are_named(source, target, capsys):
+    path = source({"a": argparse.Namespace(), "b": torch.nn.Linear(1, 1)})
+    message = refused(capsys, path, target)
+    assert "argparse.Namespace" in message
+    assert "torch.nn.modules.linear.Linear" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 nothing", b"\x80\x02}."])
+def test_no_file_of_pytorch_is_told(tmp_path, target, capsys, content):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    message = refused(capsys, path, target)
+    assert f"{path} is no file of torch.save, or it is damaged" in message
+
+
+def test_a_truncated_file_is_told(source, target, capsys):
+    path = source({"a": torch.zeros(1000)})
+    path.write_bytes(path.read_bytes()[:2000])
+    assert "is no file of torch.save, or it is damaged" in refused(capsys, path, target)
+
+
+def test_a_program_is_no_weights(tmp_path, target, capsys):
+    path = tmp_path / "program.pt"
+    torch.jit.script(torch.nn.Linear(1, 1)).save(str(path))
+    assert "is a TorchScript program" in refused(capsys, path, target)
+
+
+def test_several_dictionaries_are_named(source, target, capsys):
+    content = {"model": {"a": torch.ones(2)}, "ema": {"net": {"a": torch.zeros(2)}}}
+    message = refused(capsys, source(content), target)
+    assert (
+        "does not show which tensors are meant; give one of these as key: ['model', 'ema.net']"
+        in message
+    )
+    assert convert_weights(source(content), target, key="ema.net").tensors == 1
+    assert "no dictionary of tensors under 'e'" in refused(
+        capsys, source(content), target, "--force", "--key", "e"
+    )
+
+
+@pytest.mark.parametrize("content", [{"epoch": 3}, [torch.ones(2)], torch.ones(2)])
+def test_a_file_without_named_tensors_is_told(source, target, capsys, content):
+    assert "holds no tensors by name" in refused(capsys, source(content), target)
+
+
+def test_a_prefix_that_no_name_has_is_told(source, target, capsys):
+    message = refused(capsys, source({"net.a": torch.ones(2)}), target, "--prefix", "model.")
+    assert "no name that begins with 'model.'; names begin with ['net']" in message
+
+
+def test_sparse_tensors_are_told(source, target, capsys):
+    message = refused(capsys, source({"a": torch.eye(3).to_sparse(), "b": torch.ones(1)}), target)
+    assert "holds sparse tensors, which safetensors cannot hold: ['a']" in message
+
+
+def test_sizes_are_limited_before_memory_is_taken(source, target, capsys):
+    path = source({"a": torch.zeros(1).expand(2**28)})  # a GiB, of four bytes in the file
+    message = refused(capsys, path, target, "--limit", "0.5")
+    assert "unpacks to 1.0 GiB, and the limit is 0.5 GiB" in message
+    assert "unpacks to" in refused(capsys, source({"a": torch.zeros(9)}), target, "--limit", "1e-8")
+
+
+def test_a_file_that_is_there_stays_unless_it_may_be_replaced(source, target, capsys):
+    path = source({"a": torch.ones(2)})
+    target.write_text("mine")
+    assert "is there already" in refused(capsys, path, target)
+    assert target.read_text() == "mine"
+    assert main(["convert-weights", str(path), str(target), "--force"]) == 0
+    assert read_weights(target).tensors.keys() == {"a"}
+
+
+@in_a_process_of_its_own
+def test_a_failure_leaves_what_was_there_and_nothing_else(source, target, tmp_path, capsys):
+    target.write_text("mine")
+    path = source({"a": Evil(tmp_path / "ran")})
+    refused(capsys, path, target, "--force")
+    assert target.read_text() == "mine"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["weights.pth", "weights.safetensors"]
+
+
+def test_the_end_of_the_process_is_told(source, target, monkeypatch, capsys):
+    def run(command, **_):
+        return subprocess.CompletedProcess(command, -9, "", "loading\nKilled\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    message = refused(capsys, source({"a": torch.ones(2)}), target)
+    assert "ended with code -9 (Killed); is there memory enough?" in message
+
+
+def test_the_new_file_is_of_safetensors_by_name(source, tmp_path, capsys):
+    message = refused(capsys, source({"a": torch.ones(2)}), tmp_path / "weights.pth")
+    assert "must end in .safetensors" in message
+
+
+def test_a_missing_file_is_told(tmp_path, target, capsys):
+    assert "is the path right?" in refused(capsys, tmp_path / "nowhere.pth", target)
