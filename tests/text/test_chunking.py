@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from selip_core import DualEncoder, SimilarityCLIPLoss, cached_contrastive_step
 from selip_core.text import Chunking, TextEncoder
 from selip_core.text.chunking import combine_chunks, span_weights
 
@@ -123,6 +124,21 @@ def test_gradients_reach_all_chunks(chunked):
     words = set(encoder.tokenize.content([LONG])[0])
     assert (grad[sorted(words)].abs().sum(dim=1) > 0).all()
     assert [key for key, p in encoder.named_parameters() if p.grad is None] == []
+
+
+def test_a_batch_of_chunks_is_cut_up_by_texts_where_gradients_are_cached(chunked):
+    model = DualEncoder(torch.nn.Linear(3, 4), chunked())
+    images, tokens, loss = (
+        torch.randn(4, 3),
+        model.text_encoder.tokenize(TEXTS),
+        SimilarityCLIPLoss(),
+    )
+    loss(*model(images, tokens)).backward()
+    expected = [parameter.grad for parameter in model.parameters()]
+    model.zero_grad()
+    cached_contrastive_step(model, (images, tokens), loss, chunk_size=2)
+    gradients = [parameter.grad for parameter in model.parameters()]
+    torch.testing.assert_close(gradients, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_states_of_half_precision_are_combined_in_float32():

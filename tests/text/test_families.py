@@ -76,6 +76,12 @@ def test_auto_pools_as_the_family_is_read(make_model, family, pooling):
 
 
 @pytest.mark.parametrize("family", DECODERS)
+def test_a_decoder_keeps_nothing_for_tokens_to_come(make_model, family):
+    encoder = TextEncoder(make_model(family))
+    assert encoder.backbone(**encoder.tokenize(TEXTS)).past_key_values is None
+
+
+@pytest.mark.parametrize("family", DECODERS)
 def test_refuses_the_first_token_of_a_decoder(make_model, family):
     with pytest.raises(ValueError, match=r"knows nothing of the text after it: choose .*'last'"):
         TextEncoder(make_model(family), pooling="cls")
