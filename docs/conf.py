@@ -26,8 +26,10 @@ extensions = [
     "benchmark_plot",
     "benchmark_results",
     "command_help",
+    "encoder_table",
     "mathml",
     "python_figure",
+    "weight_formats",
 ]
 exclude_patterns = ["_build", "_extensions"]
 

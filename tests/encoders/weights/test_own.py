@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from selip_core.encoders import ResNetEncoder
+from selip_core.encoders import ResNetEncoder, StudyEncoder
 from selip_core.encoders.weights import load_weights
 
 
@@ -27,6 +27,17 @@ def test_comes_back_bit_by_bit(save, prefix):
     assert report.ignored == 2
     for name, tensor in encoder.state_dict().items():
         torch.testing.assert_close(tensor, trained.state_dict()[name], rtol=0, atol=0)
+
+
+def test_a_study_encoder_gives_the_encoder_that_it_wraps(save):
+    torch.manual_seed(0)
+    study = StudyEncoder(small(embed_dim=8), sequences=("T1", "T2"))
+    encoder = small(embed_dim=8)
+    report = load_weights(encoder, save(under("image_encoder.", study.state_dict())))
+    assert (report.format, report.share, report.used_share) == ("selip", 1.0, 1.0)
+    assert "image_encoder.study_token" in report.unmatched_file
+    for name, tensor in encoder.state_dict().items():
+        torch.testing.assert_close(tensor, study.image_encoder.state_dict()[name], rtol=0, atol=0)
 
 
 def test_a_pooling_of_another_size_stays_and_does_not_count(save):

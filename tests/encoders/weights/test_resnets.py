@@ -55,6 +55,26 @@ def test_shortcuts_without_parameters_become_identities(save, monai_resnet, dept
     assert_same_output(encoder, network)
 
 
+@pytest.mark.parametrize(("depth", "kind"), [(10, "B"), (18, "A"), (50, "B")])
+def test_with_medicalnets_stem_it_is_their_network(save, monai_resnet, depth, kind):
+    network = monai_resnet(depth, shortcut_type=kind)
+    encoder = small(depth, stem="medicalnet_strided")
+    report = load_weights(encoder, save(under("module.", network.state_dict())))
+    assert (report.share, report.used_share, report.adapted) == (1.0, 1.0, {})
+    x = torch.randn(2, 1, 64, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            encoder.forward_features(x)[-1], coarsest(network, x, network.maxpool)
+        )
+
+
+def test_a_stem_of_another_kernel_stays_random_and_says_so(save, monai_resnet, caplog):
+    report = load_weights(small(10, stem="cubic"), save(monai_resnet(10).state_dict()))
+    assert report.unmatched_encoder == ("network.conv1.weight",)
+    assert report.mismatched["network.conv1.weight"] == ((4, 1, 7, 7, 7), (4, 1, 3, 3, 3))
+    assert "which stay random: network.conv1.weight" in caplog.text
+
+
 @pytest.mark.parametrize("prefix", ["backbone.", "model.backbone.", "backbone.backbone."])
 def test_brainiac_resnet_gives_what_its_network_gives(save, monai_resnet, prefix):
     network, encoder = monai_resnet(50, bias_downsample=True), small(50)

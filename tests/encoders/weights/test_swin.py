@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from selip_core.encoders.swin import SwinEncoder
+from selip_core.encoders import SwinEncoder
 from selip_core.encoders.weights import WeightsError, load_weights, resize_bias_table
 
 HEADS = {"encoder1.layer.conv1.conv.weight": torch.zeros(2, 2), "out.conv.conv.bias": torch.ones(2)}

@@ -1,6 +1,7 @@
 """Weights from a file into an encoder, all that fit or none."""
 
 import json
+import logging
 import os
 from dataclasses import replace
 
@@ -15,8 +16,10 @@ from selip_core.encoders.weights.formats import choose_format
 from selip_core.encoders.weights.layout import WeightFormat
 from selip_core.encoders.weights.matching import Adaptation, Match, match
 from selip_core.encoders.weights.network import POOLING
-from selip_core.encoders.weights.report import LoadReport
+from selip_core.encoders.weights.report import LoadReport, listed
 from selip_core.pretrained.source import WeightsSource
+
+_log = logging.getLogger(__name__)
 
 SPACING = "spacing"
 """Where a header tells, as JSON, the spacing in millimetres along (depth, height, width)."""
@@ -83,6 +86,12 @@ def load_weights(
     with torch.no_grad():
         for place, value in (*found.matched, *found.filled):
             place.tensor.copy_(value)
+    if report.unmatched_encoder:
+        _log.warning(
+            "%s does not fit these parameters, which stay random: %s",
+            report.file,
+            listed(report.unmatched_encoder),
+        )
     encoder.spec = _described(encoder.spec, layout, report.source, file.metadata)
     return report
 

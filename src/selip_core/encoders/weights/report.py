@@ -68,10 +68,7 @@ class LoadReport:
             ("licence", self.source.licence),
             ("source", self.source.url or "not told by the file"),
             ("matched", self._matched()),
-            (
-                "used of the file",
-                f"{percent(self.used_share)}, {self.ignored} tensors of heads apart",
-            ),
+            ("used of the file", self._used()),
             ("adapted", self._adapted()),
             ("not in the file", listed(self.unmatched_encoder)),
             ("not in the encoder", listed(self.unmatched_file)),
@@ -88,6 +85,10 @@ class LoadReport:
             f"{len(self.matched)} tensors, {self.matched_parameters:,} of "
             f"{self.encoder_parameters:,} parameters ({percent(self.share)})"
         )
+
+    def _used(self) -> str:
+        apart = f", {self.ignored} tensors of heads apart" if self.ignored else ""
+        return percent(self.used_share) + apart
 
     def _adapted(self) -> str:
         lines = [f"{name}: {what}" for name, what in list(self.adapted.items())[:SHOWN]]

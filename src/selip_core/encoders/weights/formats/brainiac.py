@@ -23,7 +23,7 @@ _BACKBONE = r"(?:(?:module|model|_orig_mod|backbone)\.)*backbone\."
 
 BRAINIAC = WeightFormat(
     name="brainiac",
-    encoders="ResNet 50; ViT-B with patches of 16 voxels, for volumes of 96x96x96",
+    encoders='`resnet50` with `stem="medicalnet_strided"`; `vit_base`',
     source=WeightsSource(
         "brainiac",
         "CC-BY-NC-4.0 (ResNet-50); non-commercial academic research only (ViT-B)",

@@ -16,7 +16,7 @@ from selip_core.pretrained.source import WeightsSource
 
 MAE = WeightFormat(
     name="mae",
-    encoders="ViTs of the same width, depth and size of patches",
+    encoders="`vit_base`, `vit_small`, with the layers and patches of the file",
     source=WeightsSource("mae", "not told by the file", ""),
     recognised_by=(
         r"(.*\.)?(patch_embedding\.patch_embeddings|patch_embed\.proj)\.",

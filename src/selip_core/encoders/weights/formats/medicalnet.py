@@ -18,7 +18,7 @@ from selip_core.pretrained.source import WeightsSource
 
 MEDICALNET = WeightFormat(
     name="medicalnet",
-    encoders="ResNets 10 to 200",
+    encoders='`resnet10` to `resnet200`, with `stem="medicalnet"`',
     source=WeightsSource("medicalnet", "MIT", "https://github.com/Tencent/MedicalNet"),
     recognised_by=(
         r"(_orig_mod\.)?module\.conv1\.weight$",

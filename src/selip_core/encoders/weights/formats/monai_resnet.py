@@ -12,7 +12,7 @@ from selip_core.pretrained.source import WeightsSource
 
 MONAI_RESNET = WeightFormat(
     name="monai-resnet",
-    encoders="ResNets 10 to 200",
+    encoders="`resnet10` to `resnet200`, with the stem it was trained with",
     source=WeightsSource("monai-resnet", "not told by the file", ""),
     recognised_by=(
         r"(_orig_mod\.|model\.|net\.)*conv1\.weight$",

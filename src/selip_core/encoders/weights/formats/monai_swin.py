@@ -16,7 +16,7 @@ from selip_core.pretrained.source import WeightsSource
 
 MONAI_SWIN = WeightFormat(
     name="monai-swin",
-    encoders="Swin transformers of SwinUNETR (feature size 48 is the published one)",
+    encoders="`swin_base`; other feature sizes by the other `swin_*`",
     source=WeightsSource(
         "monai-swin",
         "Apache-2.0",

@@ -12,7 +12,7 @@ from selip_core.pretrained.source import WeightsSource
 
 MONAI_VIT = WeightFormat(
     name="monai-vit",
-    encoders="ViTs of the same width, depth and size of patches",
+    encoders="`vit_base`, `vit_small`, with the layers and patches of the file",
     source=WeightsSource("monai-vit", "not told by the file", ""),
     recognised_by=(
         r"((module|_orig_mod|model|encoder|vit)\.)*patch_embedding\.patch_embeddings\.",

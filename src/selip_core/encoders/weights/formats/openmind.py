@@ -19,7 +19,7 @@ from selip_core.pretrained.source import WeightsSource
 
 OPENMIND = WeightFormat(
     name="openmind",
-    encoders="residual encoders of nnU-Net (ResEnc-L is the published one)",
+    encoders="`resenc_unet`; other depths by its options",
     source=WeightsSource(
         "openmind",
         "as told with each file",

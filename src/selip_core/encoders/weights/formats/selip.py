@@ -10,7 +10,7 @@ from selip_core.pretrained.source import WeightsSource
 
 SELIP = WeightFormat(
     name="selip",
-    encoders="the encoder that was saved",
+    encoders="the encoder that was saved, with its options",
     source=WeightsSource("selip", "not told by the file", ""),
     recognised_by=(r"(.*\.)?network\.", r"(.*\.)?pooling\."),
     prefixes=(r"(?:model|dual_encoder|image_encoder)\.",),
