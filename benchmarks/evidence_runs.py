@@ -1,0 +1,145 @@
+"""What a run of the study of evidence is, and what its arms are."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+
+from selip_core.losses import WeightSchedule
+
+MIDDLE_TRAIN = 1000
+MIDDLE_BATCH = 50
+MIDDLE_STEPS = 200
+"""25 epochs of 400 studies in batches of 50."""
+
+LOGGED = 25
+"""How often the mechanism is looked at in a run: in the middle, once an epoch."""
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What decides a data set.
+
+    Attributes:
+        seed: Of the simulation.
+        train: Training studies.
+        normal_share: Share of normal studies.
+        tail: 1: findings as long-tailed as a hospital's; 0: all equally frequent.
+    """
+
+    seed: int
+    train: int = MIDDLE_TRAIN
+    normal_share: float = 0.4
+    tail: float = 1.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: an arm, a seed, and every factor; the defaults are the middle of the study.
+
+    Attributes:
+        arm: A name of ``ARMS``.
+        seed: Of data, initial weights and order of batches: equal for all arms of a seed.
+        train: Training studies.
+        normal_share: Share of normal studies.
+        tail: 1: findings as long-tailed as a hospital's; 0: all equally frequent.
+        noise: Share of the training findings' fields that are wrong or missing to the target.
+        permuted: Whether the training reports are permuted among the images: nothing to learn.
+        batch: Pairs in a batch.
+        width: Factor on the channels of the image encoder.
+        learn_scale: Whether the logit scale is learned.
+        align_weight: Weight of the CLIP term where there is a target; without one it is 1.
+        similarity_weight: Weight of the target.
+        schedule: Of the similarity weight.
+        learning_rate: Peak rate, in batches of 50.
+    """
+
+    arm: str
+    seed: int
+    train: int = MIDDLE_TRAIN
+    normal_share: float = 0.4
+    tail: float = 1.0
+    noise: float = 0.0
+    permuted: bool = False
+    batch: int = MIDDLE_BATCH
+    width: float = 0.25
+    learn_scale: bool = True
+    align_weight: float = 0.5
+    similarity_weight: float = 0.5
+    schedule: WeightSchedule = "constant"
+    learning_rate: float = 1e-3
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Return the run that a row tells."""
+        return cls(**values)
+
+    @property
+    def key(self) -> str:
+        """Tells this run from all others."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @property
+    def data(self) -> DataSettings:
+        """The data set of this run."""
+        return DataSettings(self.seed, self.train, self.normal_share, self.tail)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps: the pairs that are seen grow with the root of the training studies."""
+        pairs: float = MIDDLE_STEPS * MIDDLE_BATCH * (self.train / MIDDLE_TRAIN) ** 0.5
+        return round(pairs / self.batch)
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The rate grows with the root of the batch, as is usual for Adam."""
+        return float(self.learning_rate * (self.batch / MIDDLE_BATCH) ** 0.5)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Attributes:
+        told: What it is, for people.
+        target: A name of ``evidence_targets.TARGETS``; None is plain CLIP.
+        smoothed: Smooth labels to the entropy of the arm ``best8``.
+        unique: Batches hold each report once and one normal report at most.
+        clamp_eps: The paper's clamp.
+        fixed_scale: The logit scale stays at 14.3 in any case.
+    """
+
+    told: str
+    target: str | None = None
+    smoothed: bool = False
+    unique: bool = False
+    clamp_eps: float | None = None
+    fixed_scale: bool = False
+
+
+ARMS: dict[str, Arm] = {
+    "clip": Arm("plain CLIP"),
+    "clip smoothed": Arm("CLIP, labels smoothed to the entropy of best8", smoothed=True),
+    "clip unique": Arm("CLIP, no report twice in a batch, one normal at most", unique=True),
+    "identical": Arm("equal findings are positives, nothing else", "identical"),
+    "paper exact": Arm("the paper's similarity as it is", "paper"),
+    "paper as trained": Arm(
+        "the paper's similarity, clamps 1e-3, logit scale fixed at 14.3, unique reports",
+        "paper",
+        unique=True,
+        clamp_eps=1e-3,
+        fixed_scale=True,
+    ),
+    "mean1": Arm("mean over pairs of findings", "mean1"),
+    "mean8": Arm("mean over pairs of findings, to the power 8", "mean8"),
+    "best1": Arm("best match of findings", "best1"),
+    "best4": Arm("best match of findings, to the power 4", "best4"),
+    "best8": Arm("best match of findings, to the power 8", "best8"),
+    "semantic": Arm("embeddings of the reports' texts, exp((cos - 1) / 0.05)", "semantic"),
+    "mixed": Arm("half best8, half semantic", "mixed"),
+    "shuffled": Arm("best8 of permuted reports: control", "shuffled"),
+    "oracle": Arm("the simulator's own lesions, to the power 8: control", "oracle"),
+}
+"""All arms by name."""
+
+TARGETLESS = frozenset(name for name, arm in ARMS.items() if arm.target is None)

@@ -1,0 +1,236 @@
+"""From rows to tables: means over seeds, paired differences from plain CLIP, the mechanism."""
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from evidence_plan import RATES, STAGES, TUNE, choose_rates, runs_of, validation_scores
+from evidence_rows import Row, RowFile, rounded
+from evidence_runs import ARMS, Run
+from evidence_statistics import holm, paired_t
+from results import RESULTS, write_result
+from selip_core.files import atomic_path
+
+CONTROLS = frozenset({"shuffled", "oracle"})
+BOTH_WAYS = ("image_to_text", "text_to_image")
+
+
+def retrieved(figure: str) -> Callable[[Row], float]:
+    """Return what reads a retrieval figure off a row: the mean of both ways."""
+    return lambda row: statistics.fmean(
+        row["test"][f"{way} {figure}"]["value"] for way in BOTH_WAYS
+    )
+
+
+def plain(name: str) -> Callable[[Row], float]:
+    """Return what reads a number off a row."""
+
+    def read(row: Row) -> float:
+        value = row["test"].get(name, math.nan)
+        return float(value["value"] if isinstance(value, dict) else value)
+
+    return read
+
+
+PRIMARY: dict[str, Callable[[Row], float]] = {
+    "R@1": retrieved("R@1"),
+    "nDCG@10": retrieved("nDCG@10"),
+    "probe AUC": plain("probe_auc 100 %"),
+}
+"""What Holm's correction covers, for every arm but the controls."""
+
+MEASURES: dict[str, Callable[[Row], float]] = {
+    **PRIMARY,
+    **{f"{way} {k}": plain(f"{way} {k}") for way in BOTH_WAYS for k in ("R@1", "R@5", "R@10")},
+    "R@5": retrieved("R@5"),
+    "R@10": retrieved("R@10"),
+    "kind@1": retrieved("kind@1"),
+    "normal R@1": plain("normal R@1"),
+    "zero-shot AUC": plain("zero_shot_auc"),
+    **{f"probe AUC, {share} % of labels": plain(f"probe_auc {share} %") for share in (1, 5, 10)},
+    "alignment": plain("alignment"),
+    "image uniformity": plain("image_uniformity"),
+    "text uniformity": plain("text_uniformity"),
+    "rank correlation": plain("rank_correlation"),
+    "calibration error": plain("calibration_error"),
+}
+"""What is read off each row, by name."""
+
+CHANCE: dict[str, Callable[[Row], float]] = {
+    name: lambda row, name=name: statistics.fmean(  # type: ignore[misc]
+        row["test"][f"{way} {name}"]["chance"] for way in BOTH_WAYS
+    )
+    for name in ("R@1", "R@5", "R@10", "nDCG@10", "kind@1")
+}
+
+
+def write_summary(work: Path) -> None:
+    """Write both files of results from the rows of a folder of work."""
+    rows = RowFile(work).read()
+    print(write_result("evidence", summarise(rows)))
+    ordered = [rows[run.key] for run in in_order(rows)]
+    with atomic_path(RESULTS / "evidence.jsonl") as temporary:
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in ordered]
+        temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def in_order(rows: Mapping[str, Row]) -> list[Run]:
+    """Return the runs that have rows, those of the plan in its order and then all others."""
+    planned = [run for stage in (TUNE, *STAGES) for run in runs_of(stage, rows)]
+    others = [Run.from_json(row["run"]) for row in rows.values()]
+    return [run for run in dict.fromkeys([*planned, *others]) if run.key in rows]
+
+
+def summarise(rows: Mapping[str, Row]) -> dict[str, Any]:
+    """Return everything that the page shows."""
+    main = runs_of("main", rows)
+    return {
+        "simulated": True,
+        "runs": len(rows),
+        "failed": [asdict(run) for run in in_order(rows) if "error" in rows[run.key]],
+        "cpu_hours": round(sum(row["cpu_seconds"] for row in rows.values()) / 3600, 2),
+        "commits": sorted({row["commit"] for row in rows.values()}),
+        "arms": {name: arm.told for name, arm in ARMS.items()},
+        "tuning": tuning(rows),
+        "main": with_holm(compared(main, rows)),
+        "levels": levels(rows),
+        "mechanism": {arm: mechanism(main, arm, rows) for arm in ARMS},
+        "not_run": not_run(rows),
+    }
+
+
+def tuning(rows: Mapping[str, Row]) -> dict[str, Any]:
+    """Return the validation scores of every arm at every rate, and what was chosen."""
+    scores = {
+        arm: {str(rate): rounded(validation_scores(rows, arm, rate)) for rate in RATES}
+        for arm in ARMS
+    }
+    return {"scores": scores, "chosen": choose_rates(rows)}
+
+
+def compared(runs: Iterable[Run], rows: Mapping[str, Row]) -> dict[str, Any]:
+    """Return values by seed, means, and paired differences from CLIP of each arm of one level.
+
+    The runs of a level differ in arm and seed, and in what tuning chose for an arm. A seed counts
+    for an arm if both its run and that of CLIP are done and have the measure.
+    """
+    done = [run for run in runs if run.key in rows and "test" in rows[run.key]]
+    by_arm: dict[str, dict[int, Row]] = {}
+    for run in done:
+        by_arm.setdefault(run.arm, {})[run.seed] = rows[run.key]
+    clip = by_arm.get("clip", {})
+    return {
+        "seeds": sorted({run.seed for run in done}),
+        "chance": {
+            name: rounded(statistics.fmean(map(read, clip.values())))
+            for name, read in CHANCE.items()
+            if clip
+        },
+        "arms": {arm: compared_arm(found, clip) for arm, found in by_arm.items()},
+    }
+
+
+def compared_arm(found: Mapping[int, Row], clip: Mapping[int, Row]) -> dict[str, Any]:
+    """Return one arm's values by seed and what they are beside CLIP's."""
+    told: dict[str, Any] = {}
+    for name, read in MEASURES.items():
+        values = {seed: read(row) for seed, row in sorted(found.items())}
+        known = {seed: value for seed, value in values.items() if not math.isnan(value)}
+        pairs = [
+            value - read(clip[seed])
+            for seed, value in known.items()
+            if seed in clip and not math.isnan(read(clip[seed]))
+        ]
+        told[name] = {
+            "values": {str(seed): rounded(value) for seed, value in known.items()},
+            "mean": rounded(statistics.fmean(known.values())) if known else None,
+            "difference": None if found is clip else rounded(paired_t(pairs)),
+        }
+    return told
+
+
+def with_holm(level: dict[str, Any]) -> dict[str, Any]:
+    """Add Holm's adjusted p to the primary measures of all arms but the controls."""
+    family = {
+        (arm, name): told[name]["difference"]
+        for arm, told in level["arms"].items()
+        if arm not in CONTROLS
+        for name in PRIMARY
+        if told[name]["difference"] is not None
+    }
+    names = {f"{arm}|{name}": difference for (arm, name), difference in family.items()}
+    for key, p in holm({key: each["p"] for key, each in names.items()}).items():
+        names[key]["p_holm"] = rounded(p)
+    return level
+
+
+def levels(rows: Mapping[str, Row]) -> dict[str, Any]:
+    """Return every level of every factor, by stage; the middle stands beside the others."""
+    rates = choose_rates(rows)
+    return {
+        stage: {
+            level: compared(runs, rows)
+            for level, runs in runs_by_level(runs_of(stage, rows), rates).items()
+        }
+        for stage in STAGES
+        if stage != "main"
+    }
+
+
+def runs_by_level(runs: Sequence[Run], rates: Mapping[str, float]) -> dict[str, list[Run]]:
+    """Return the runs of each level, the middle first; each with CLIP.
+
+    What changes a target leaves CLIP where it was in the middle.
+    """
+    found: dict[str, list[Run]] = {"middle": list(dict.fromkeys(map(middle_of, runs)))}
+    for run in runs:
+        found.setdefault(level_of(run), []).append(run)
+    seeds = sorted({run.seed for run in runs})
+    clip = [Run("clip", seed, learning_rate=rates["clip"]) for seed in seeds if "clip" in rates]
+    return {
+        level: each if any(run.arm == "clip" for run in each) else [*clip, *each]
+        for level, each in found.items()
+    }
+
+
+def middle_of(run: Run) -> Run:
+    """Return the run of the same arm, seed and rate in the middle of the study."""
+    return Run(run.arm, run.seed, learning_rate=run.learning_rate)
+
+
+def level_of(run: Run) -> str:
+    """Return what differs from the middle, such as ``"batch 128"``."""
+    middle = asdict(middle_of(run))
+    changed = [f"{name} {value}" for name, value in asdict(run).items() if value != middle[name]]
+    return ", ".join(changed)
+
+
+def mechanism(runs: Sequence[Run], arm: str, rows: Mapping[str, Row]) -> dict[str, Any]:
+    """Return the means over seeds of an arm's history, and of the shape of its target."""
+    found = [rows[run.key] for run in runs if run.arm == arm and "history" in rows.get(run.key, {})]
+    if not found:
+        return {}
+    history = {
+        name: rounded([statistics.fmean(each) for each in zip(*columns, strict=True)])
+        for name in found[0]["history"]
+        if (columns := [row["history"][name] for row in found])
+    }
+    target = {
+        name: rounded(statistics.fmean(row["target"][name] for row in found))
+        for name in found[0]["target"]
+    }
+    smoothing = rounded(statistics.fmean(row["label_smoothing"] for row in found))
+    return {"history": history, "target": target, "label_smoothing": smoothing}
+
+
+def not_run(rows: Mapping[str, Row]) -> dict[str, int]:
+    """Return how many planned runs have no row yet, by stage."""
+    missing = {
+        stage: sum(run.key not in rows for run in dict.fromkeys(runs_of(stage, rows, plan=True)))
+        for stage in (TUNE, *STAGES)
+    }
+    return {stage: count for stage, count in missing.items() if count}

@@ -1,0 +1,65 @@
+import itertools
+from dataclasses import asdict
+
+import pytest
+
+
+@pytest.fixture
+def plan(_benchmarks_are_importable):
+    import evidence_plan
+
+    return evidence_plan
+
+
+@pytest.fixture
+def tuned(plan):
+    """Rows of all tuning runs: each arm is best at the rate in its place."""
+    rows = {}
+    for run in plan.tuning_runs():
+        best = plan.RATES[list(plan.ARMS).index(run.arm) % len(plan.RATES)]
+        rows[run.key] = {"run": asdict(run), "validation": float(run.learning_rate == best)}
+    return rows
+
+
+def test_every_arm_is_tuned_alike(plan):
+    trials = list(plan.tuning_runs())
+    by_arm = {arm: {(t.seed, t.learning_rate) for t in trials if t.arm == arm} for arm in plan.ARMS}
+    assert len(set(map(frozenset, by_arm.values()))) == 1
+    assert len(trials) == len(plan.ARMS) * len(plan.RATES) * len(plan.TUNE_SEEDS)
+
+
+def test_the_best_rate_on_validation_is_taken(plan, tuned):
+    chosen = plan.choose_rates(tuned)
+    assert [chosen[arm] for arm in plan.ARMS] == [
+        rate for rate, _ in zip(itertools.cycle(plan.RATES), plan.ARMS, strict=False)
+    ]
+
+
+def test_an_arm_waits_for_its_last_trial(plan, tuned):
+    (key,) = [run.key for run in plan.tuning_runs() if run.arm == "clip"][-1:]
+    del tuned[key]
+    assert "clip" not in plan.choose_rates(tuned)
+    assert "clip" not in {run.arm for run in plan.runs_of("main", tuned)}
+
+
+def test_tuning_seeds_are_measured_nowhere(plan, tuned):
+    for stage in plan.STAGES:
+        assert not {run.seed for run in plan.runs_of(stage, tuned)} & set(plan.TUNE_SEEDS)
+
+
+def test_whole_seeds_come_first(plan, tuned):
+    seeds = [run.seed for run in plan.runs_of("main", tuned)]
+    assert seeds == sorted(seeds)
+    assert len(set(seeds)) >= 10
+    assert {run.arm for run in plan.runs_of("main", tuned) if run.seed == 0} == set(plan.ARMS)
+
+
+def test_factors_change_one_thing(plan, tuned):
+    from evidence_summary import level_of
+
+    for stage in plan.STAGES:
+        if stage in ("main", "share", "sum"):  # these change a pair of weights
+            continue
+        for run in plan.runs_of(stage, tuned):
+            assert "," not in level_of(run)
+            assert level_of(run)
