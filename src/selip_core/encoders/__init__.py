@@ -3,7 +3,10 @@
 import selip_core.encoders.saving  # registers how they are saved
 import selip_core.encoders.study_saving  # noqa: F401
 from selip_core.encoders.creation import create_image_encoder
+from selip_core.encoders.densenet import DenseNetEncoder
+from selip_core.encoders.efficientnet import EfficientNetEncoder
 from selip_core.encoders.interface import ImageEncoder
+from selip_core.encoders.mednext import MedNeXtEncoder
 from selip_core.encoders.parameter_groups import parameter_groups
 from selip_core.encoders.pooling import (
     AttentionPooling,
@@ -15,6 +18,8 @@ from selip_core.encoders.pooling import (
 from selip_core.encoders.registry import list_image_encoders, register_image_encoder
 from selip_core.encoders.resenc import ResEncUNetEncoder
 from selip_core.encoders.resnet import ResNetEncoder
+from selip_core.encoders.segresnet import SegResNetEncoder
+from selip_core.encoders.seresnet import SEResNetEncoder
 from selip_core.encoders.settings import ImageEncoderSettings
 from selip_core.encoders.slicewise import SliceEncoder
 from selip_core.encoders.spec import ImageEncoderSpec, WeightsSource
@@ -27,13 +32,18 @@ __all__ = [
     "AttentionPooling",
     "AveragePooling",
     "ClassTokenPooling",
+    "DenseNetEncoder",
+    "EfficientNetEncoder",
     "GeMPooling",
     "GridPooling",
     "ImageEncoder",
     "ImageEncoderSettings",
     "ImageEncoderSpec",
+    "MedNeXtEncoder",
     "ResEncUNetEncoder",
     "ResNetEncoder",
+    "SEResNetEncoder",
+    "SegResNetEncoder",
     "SliceEncoder",
     "StudyBatch",
     "StudyEmbedding",
