@@ -11,7 +11,8 @@ from sphinx.environment import BuildEnvironment
 
 from selip_core import __version__
 
-sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+sys.path[:0] = [str(Path(__file__).parent / "_extensions"), str(Path(__file__).parents[1])]
+importlib.import_module("conftest")  # timm, for the table of encoders, also without torchvision
 
 project = "selip-core"
 author = "The selip-core authors"

@@ -38,4 +38,5 @@ class SliceAttention(nn.Module):
         slices = reduce(x, "b c d h w -> b d 1 1 c", "mean")
         slices = slices + self.position(position_waves(slices))
         seen = self.attention(rearrange(slices, "b d 1 1 c -> b d c"))
-        return x + rearrange(seen, "b d c -> b c d 1 1")
+        seen_everywhere: Tensor = rearrange(seen, "b d c -> b c d 1 1")
+        return x + seen_everywhere
