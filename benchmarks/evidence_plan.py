@@ -83,6 +83,7 @@ STAGES: dict[str, Callable[[Rates], Iterator[Run]]] = {
     "width": factor([{"width": 0.125}, {"width": 0.5}], WIDTH_ARMS),
     "share": factor(weights((0.75, 0.25), (0.25, 0.75), (0.0, 1.0)), TARGETS),
     "schedule": factor([{"schedule": "falling"}, {"schedule": "rising"}], TARGETS),
+    "passes": factor([{"passes": 3.0}]),
     "train": factor([{"train": 100}, {"train": 400}, {"train": 4000}]),
     "normal": factor([{"normal_share": 0.2}, {"normal_share": 0.7}]),
     "tail": factor([{"tail": 0.0}]),

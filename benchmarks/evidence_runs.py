@@ -10,10 +10,10 @@ from selip_core.losses import WeightSchedule
 MIDDLE_TRAIN = 1000
 MIDDLE_BATCH = 50
 MIDDLE_STEPS = 200
-"""25 epochs of 400 studies in batches of 50."""
+"""Ten passes over 1,000 studies in batches of 50."""
 
 LOGGED = 25
-"""How often the mechanism is looked at in a run: in the middle, once an epoch."""
+"""How often the mechanism is looked at in a run: in the middle, every eighth step."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Run:
         permuted: Whether the training reports are permuted among the images: nothing to learn.
         batch: Pairs in a batch.
         width: Factor on the channels of the image encoder.
+        passes: Factor on the steps.
         learn_scale: Whether the logit scale is learned.
         align_weight: Weight of the CLIP term where there is a target; without one it is 1.
         similarity_weight: Weight of the target.
@@ -63,6 +64,7 @@ class Run:
     permuted: bool = False
     batch: int = MIDDLE_BATCH
     width: float = 0.25
+    passes: float = 1.0
     learn_scale: bool = True
     align_weight: float = 0.5
     similarity_weight: float = 0.5
@@ -88,7 +90,7 @@ class Run:
     def steps(self) -> int:
         """Optimiser steps: the pairs that are seen grow with the root of the training studies."""
         pairs: float = MIDDLE_STEPS * MIDDLE_BATCH * (self.train / MIDDLE_TRAIN) ** 0.5
-        return round(pairs / self.batch)
+        return round(self.passes * pairs / self.batch)
 
     @property
     def peak_learning_rate(self) -> float:
@@ -135,7 +137,7 @@ ARMS: dict[str, Arm] = {
     "best1": Arm("best match of findings", "best1"),
     "best4": Arm("best match of findings, to the power 4", "best4"),
     "best8": Arm("best match of findings, to the power 8", "best8"),
-    "semantic": Arm("embeddings of the reports' texts, exp((cos - 1) / 0.05)", "semantic"),
+    "semantic": Arm("embeddings of the reports' texts, exp((cos - 1) / 0.1)", "semantic"),
     "mixed": Arm("half best8, half semantic", "mixed"),
     "shuffled": Arm("best8 of permuted reports: control", "shuffled"),
     "oracle": Arm("the simulator's own lesions, to the power 8: control", "oracle"),
