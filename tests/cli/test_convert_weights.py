@@ -266,5 +266,12 @@ def test_the_new_file_is_of_safetensors_by_name(source, tmp_path, capsys):
     assert "must end in .safetensors" in message
 
 
+def test_whoever_could_read_the_old_file_can_read_the_new_one(source, target):
+    path = source({"a": torch.ones(2)})
+    path.chmod(0o440)
+    convert_weights(path, target)
+    assert target.stat().st_mode & 0o777 == 0o640
+
+
 def test_a_missing_file_is_told(tmp_path, target, capsys):
     assert "is the path right?" in refused(capsys, tmp_path / "nowhere.pth", target)

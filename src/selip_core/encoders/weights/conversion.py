@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -102,6 +103,7 @@ def convert_weights(
     with atomic_path(target) as temporary:
         answer = _unpickle(task | {"target": str(temporary.resolve())}, source)
         formats = recognised_formats(read_weights(temporary).tensors)
+        temporary.chmod(stat.S_IMODE(source.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR)
     answer["types"] = tuple(answer["types"])
     return Conversion(**answer, formats=tuple(formats))
 

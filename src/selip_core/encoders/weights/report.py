@@ -87,7 +87,7 @@ class LoadReport:
         )
 
     def _used(self) -> str:
-        apart = f", {self.ignored} tensors of heads apart" if self.ignored else ""
+        apart = f", {self.ignored} tensors of other parts left aside" if self.ignored else ""
         return percent(self.used_share) + apart
 
     def _adapted(self) -> str:

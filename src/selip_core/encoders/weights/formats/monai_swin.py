@@ -8,7 +8,8 @@ Facts:
     that are ``mlp.linear1`` and ``mlp.linear2`` today were ``mlp.fc1`` and ``mlp.fc2``.
     Feature size 48, depths (2, 2, 2, 2), heads (3, 6, 12, 24), windows of 7, patches of 2 voxels.
     Trained on about 5,050 CT volumes, no MRI: axes to the right, anterior and superior, crops of
-    96x96x96 at 1.5 x 1.5 x 2 mm, -1000..1000 HU scaled to 0..1.
+    96x96x96, -1000..1000 HU scaled to 0..1. The training script has options for a spacing of
+    1.5 x 1.5 x 2 mm, but its loader does not resample.
 """
 
 from selip_core.encoders.weights.layout import WeightFormat
@@ -33,7 +34,6 @@ MONAI_SWIN = WeightFormat(
         r"(out|conv|rotation_(head|pre)|contrastive_(head|pre))\.",
     ),
     renames=((r"\bmlp\.fc([12])\.", r"mlp.linear\1."),),
-    spacing=(1.5, 1.5, 2.0),
     intensity="CT, -1000 to 1000 HU scaled to 0 to 1",
     orientation="RAS",
 )
