@@ -22,11 +22,12 @@ from selip_core.encoders.segresnet import SegResNetEncoder
 from selip_core.encoders.seresnet import SEResNetEncoder
 from selip_core.encoders.settings import ImageEncoderSettings
 from selip_core.encoders.slicewise import SliceEncoder
-from selip_core.encoders.spec import ImageEncoderSpec, WeightsSource
+from selip_core.encoders.spec import ImageEncoderSpec
 from selip_core.encoders.study import StudyEmbedding, StudyEncoder
 from selip_core.encoders.study_batch import StudyBatch, collate_studies
 from selip_core.encoders.swin import SwinEncoder
 from selip_core.encoders.vit import ViTEncoder
+from selip_core.pretrained.source import WeightsSource
 
 __all__ = [
     "AttentionPooling",
