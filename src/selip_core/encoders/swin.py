@@ -167,7 +167,7 @@ def _describe(channels: int, in_channels: int, patch_size: Size, use_v2: bool) -
     )
 
 
-register_image_encoder("swin_tiny")(partial(SwinEncoder, 12))
-register_image_encoder("swin_small")(partial(SwinEncoder, 24))
+register_image_encoder("swin_tiny", weights=("monai-swin",))(partial(SwinEncoder, 12))
+register_image_encoder("swin_small", weights=("monai-swin",))(partial(SwinEncoder, 24))
 register_image_encoder("swin_base", weights=("monai-swin",))(partial(SwinEncoder, 48))
 register_image_encoder("swin_large")(partial(SwinEncoder, 96))

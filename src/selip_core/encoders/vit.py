@@ -42,7 +42,8 @@ class ViTEncoder(ImageEncoder):
             (channels, embed_dim) giving a module.
         patch_size: Voxels of a patch along (depth, height, width). For few thick slices, a patch of
             (4, 16, 16) spans about as many millimetres along each axis.
-        native_size: Size of the volumes that have a position embedding for each patch.
+        native_size: Size of the volumes that have a position embedding for each patch: best that
+            of most volumes.
         layers: Transformer blocks, at least 4.
         class_token: Whether a class token stands before the patches also where the pooling does not
             need it.
