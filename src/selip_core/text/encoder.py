@@ -119,7 +119,7 @@ class TextEncoder(PretrainedModule):
         """Return one embedding a text, not normalised.
 
         Args:
-            texts: The texts, or what :attr:`tokenize` made of them.
+            texts: The texts, or what ``tokenize`` made of them.
 
         Raises:
             ValueError: If ``texts`` is empty, one string, or holds something else than strings.
@@ -128,7 +128,7 @@ class TextEncoder(PretrainedModule):
         return self.projection(self.pooled(tokens))  # type: ignore[no-any-return]
 
     def pooled(self, tokens: Mapping[str, Tensor]) -> Float[Tensor, "b hidden_size"]:
-        """Return one state a text, before the projection, of what :attr:`tokenize` gave."""
+        """Return one state a text, before the projection, of what ``tokenize`` gave."""
         device = self.projection.weight.device
         inputs = {key: value.to(device, non_blocking=True) for key, value in tokens.items()}
         if TOKEN_WEIGHTS not in inputs:

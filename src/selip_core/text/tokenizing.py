@@ -18,7 +18,7 @@ _CUT = Chunking(overlap=0, max_chunks=1)
 
 @final
 class Tokenize:
-    """Texts to a batch of tokens on the CPU: what :attr:`TextEncoder.tokenize` is.
+    """Texts to a batch of tokens on the CPU: what ``TextEncoder.tokenize`` is.
 
     It holds the tokenizer and no weights, and can be pickled: give it to a data loader as its
     ``collate_fn``, or call it in yours, and the workers tokenise. Batches are padded on the right,
@@ -89,7 +89,11 @@ class Tokenize:
         return rows
 
     def cut_share(self, texts: Sequence[str]) -> float:
-        """Return the share of the texts that are cut off because they are too long, in [0, 1]."""
+        """Return the share of the texts that are cut off because they are too long, in [0, 1].
+
+        Raises:
+            ValueError: If ``texts`` is empty, one string, or holds something else than strings.
+        """
         rows = self.content(texts)
         return sum(_is_cut(row, self._spans(row)) for row in rows) / len(rows)
 
