@@ -1,15 +1,16 @@
 """Time and memory of the loss, forward and backward, beside open_clip's, as ratios within one run.
 
 Run: ``python benchmarks/loss.py``, on a machine that does nothing else; on two cores it takes about
-five minutes. Parts can be measured one by one (``--only step``); the result keeps what it has of
+ten minutes. Parts can be measured one by one (``--only step``); the result keeps what it has of
 the others. ``--quick`` takes small sizes, to see that everything runs. Parts:
 
 - ``scaling``: seconds of a step of every loss, measured in turn, and what a step adds to the
-  largest memory of a process of its own, by rows and columns; float32;
+  largest memory of a process of its own, by rows, columns and type;
 - ``targets``: what a target adds to the step of plain CLIP, by its kind;
 - ``step``: the share of the loss in a whole training step;
-- ``gpu``: shares of a product's rate, open_clip's loss under autocast, Inf-CL, a million pairs. It
-  needs a CUDA device; without one the result says that it was not run.
+- ``gpu``: shares of a product's rate, open_clip's loss under autocast, Inf-CL, other sizes and
+  types, targets, a million pairs. It needs a CUDA device; without one the result says that it was
+  not run. On such a machine ``--only gpu`` measures this part alone.
 """
 
 import argparse

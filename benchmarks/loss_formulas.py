@@ -1,5 +1,6 @@
 """The losses that are compared, and one step of one of them."""
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ SCALE = 1 / 0.07
 FORMULA = "open_clip's formula"
 CLAMPED = "chunked, clamped"
 LINEAR = "linear_cross_entropy"
+COMPILED = "one table, compiled"
 CLAMP_EPS = 1e-3
 
 
@@ -64,6 +66,8 @@ def losses() -> dict[str, Loss]:
     }
     if hasattr(functional, LINEAR):  # from torch 2.13
         found[LINEAR] = linear_loss
+    if shutil.which("g++") is not None:  # what torch.compile needs on a CPU
+        found[COMPILED] = torch.compile(one_table, dynamic=True)
     if find_spec("open_clip") is not None:
         from open_clip import ClipLoss  # type: ignore[import-not-found]
 
@@ -91,3 +95,9 @@ def step(loss: Loss, leaves: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...
     """Return the loss and its gradients: one forward and one backward."""
     value = loss(*leaves)
     return value.detach(), *torch.autograd.grad(value, leaves)
+
+
+def wait_for(device: str) -> None:
+    """Wait until what was started on the device is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()

@@ -11,7 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loss_formulas import FORMULA, WIDTH, Loss, batch, one_table, open_clip_formula, step
+from loss_formulas import (
+    COMPILED,
+    FORMULA,
+    WIDTH,
+    Loss,
+    batch,
+    one_table,
+    open_clip_formula,
+    step,
+    wait_for,
+)
+from loss_targets import measure_targets
 from selip_core.losses import similarity_clip_loss
 
 DTYPE = torch.bfloat16
@@ -28,22 +39,35 @@ class Sizes:
         side: Of the square product whose rate is the measure.
         most_rows: Of the batch whose memory is measured.
         repeats: Of each time.
+        grid: Rows, columns and types of further batches.
     """
 
     rows: int = 32_768
     side: int = 8_192
     most_rows: int = 1_048_576
     repeats: int = 20
+    grid: tuple[tuple[int, int, torch.dtype], ...] = (
+        *((rows, WIDTH, torch.bfloat16) for rows in (64, 512, 4096, 16_384, 131_072)),
+        *((32_768, width, torch.bfloat16) for width in (256, 1024)),
+        *((rows, WIDTH, torch.float32) for rows in (512, 4096, 32_768)),
+    )
 
 
-QUICK = Sizes(rows=2_048, side=1_024, most_rows=16_384, repeats=3)
+QUICK = Sizes(
+    rows=2_048,
+    side=1_024,
+    most_rows=16_384,
+    repeats=3,
+    grid=((64, WIDTH, torch.bfloat16), (512, 256, torch.float32)),
+)
 
 
 def measure_gpu(quick: bool) -> dict[str, Any]:
     """Return times, rates and memory; without a device, that it was not run."""
     if not torch.cuda.is_available():
         return {"not_run": "it needs a CUDA device"}
-    return measured_on("cuda", QUICK if quick else Sizes())
+    found = measured_on("cuda", QUICK if quick else Sizes())
+    return {**found, "targets": measure_targets(quick, "cuda")}
 
 
 def measured_on(device: str, sizes: Sizes) -> dict[str, Any]:
@@ -54,7 +78,7 @@ def measured_on(device: str, sizes: Sizes) -> dict[str, Any]:
     operations = OPERATIONS_PER_PAIR_AND_COLUMN * sizes.rows**2 * WIDTH
     leaves = batch(sizes.rows, dtype=DTYPE, device=device)
     rows = []
-    for name, loss in compared(device).items():
+    for name, loss in compared(device, DTYPE).items():
         seconds = seconds_of(partial(step, loss, leaves), device, sizes.repeats)
         share = operations / seconds / product_rate
         peak = peak_bytes_of(loss, leaves, device)
@@ -62,18 +86,43 @@ def measured_on(device: str, sizes: Sizes) -> dict[str, Any]:
         print(rows[-1])
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
-        "dtype": str(DTYPE).removeprefix("torch."),
+        "dtype": name_of(DTYPE),
         "rows": sizes.rows,
         "side": sizes.side,
         "product_operations_per_second": product_rate,
         "losses": rows,
+        "grid": [row for size in sizes.grid for row in measured_size(device, *size, sizes.repeats)],
         "most": measured_most(device, sizes.most_rows),
     }
 
 
-def compared(device: str) -> dict[str, Loss]:
-    """Return the losses, by name; others' under autocast, as they are used."""
-    autocast = partial(torch.autocast, device, dtype=DTYPE)
+def measured_size(
+    device: str, rows: int, width: int, dtype: torch.dtype, repeats: int
+) -> list[dict[str, Any]]:
+    """Return seconds and bytes of every loss, None where the device's memory does not do."""
+    leaves = batch(rows, width, dtype, device)
+    found = []
+    for name, loss in compared(device, dtype).items():
+        row = {"rows": rows, "width": width, "dtype": name_of(dtype), "loss": name}
+        try:
+            row["seconds"] = seconds_of(partial(step, loss, leaves), device, repeats)
+            row["peak_bytes"] = peak_bytes_of(loss, leaves, device)
+        except torch.OutOfMemoryError:
+            row["seconds"] = row["peak_bytes"] = None
+        print(row)
+        found.append(row)
+    return found
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Return the name of a type without that of torch."""
+    return str(dtype).removeprefix("torch.")
+
+
+def compared(device: str, dtype: torch.dtype) -> dict[str, Loss]:
+    """Return the losses, by name; others' under autocast, as they are used in low precision."""
+    torch.compiler.reset()  # or after a few sizes and types nothing would be compiled any more
+    autocast = partial(torch.autocast, device, dtype=dtype, enabled=dtype != torch.float32)
 
     def under_autocast(loss: Loss) -> Loss:
         def call(*leaves: Tensor) -> Tensor:
@@ -86,7 +135,7 @@ def compared(device: str) -> dict[str, Loss]:
         "triton": partial(similarity_clip_loss, backend="triton"),
         "chunked": partial(similarity_clip_loss, backend="chunked"),
         FORMULA: under_autocast(open_clip_formula),
-        "one table, compiled": under_autocast(torch.compile(one_table)),
+        COMPILED: under_autocast(torch.compile(one_table)),
     }
     if find_spec("inf_cl") is not None:
         found["inf-cl"] = inf_cl
@@ -134,9 +183,3 @@ def peak_bytes_of(loss: Loss, leaves: tuple[Tensor, Tensor, Tensor], device: str
     step(loss, leaves)
     torch.cuda.synchronize()
     return torch.cuda.max_memory_allocated()
-
-
-def wait_for(device: str) -> None:
-    """Wait until what was started on the device is done."""
-    if device == "cuda":
-        torch.cuda.synchronize()

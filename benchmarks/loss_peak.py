@@ -1,6 +1,6 @@
 """The memory of one step of one loss in this process, as one line of JSON; ``loss.py`` starts it.
 
-Run: ``python benchmarks/loss_peak.py chunked 8192 512``.
+Run: ``python benchmarks/loss_peak.py chunked 8192 512 float32``.
 """
 
 import argparse
@@ -20,11 +20,13 @@ def main() -> None:
     parser.add_argument("loss", choices=losses())
     parser.add_argument("rows", type=int)
     parser.add_argument("width", type=int)
+    parser.add_argument("dtype")
     arguments = parser.parse_args()
     torch.set_num_threads(THREADS)
     loss = losses()[arguments.loss]
-    step(loss, batch(WARM_UP_ROWS, arguments.width))
-    leaves = batch(arguments.rows, arguments.width)
+    dtype = getattr(torch, arguments.dtype)
+    step(loss, batch(WARM_UP_ROWS, arguments.width, dtype))
+    leaves = batch(arguments.rows, arguments.width, dtype)
     before = peak_bytes()
     gradients = step(loss, leaves)
     after = peak_bytes()

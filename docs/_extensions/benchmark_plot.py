@@ -7,6 +7,7 @@ from typing import Any
 from benchmark_results import RESULTS
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from loss_results import place_of, point_of, usual_sizes
 from python_figure import svg
 from similarity_results import GIB, part
 from sphinx.application import Sphinx
@@ -70,7 +71,7 @@ def precision_figure(result: dict[str, Any]) -> Any:
 def scaling_figure(result: dict[str, Any]) -> Any:
     """Draw seconds and memory of a step over the rows of the batch."""
     figure, (time_axes, memory_axes) = new_figure(columns=2)
-    found = [row for row in part(result, "scaling")["sizes"] if row["width"] == result["width"]]
+    found = usual_sizes(result)
     for name in found[0]["seconds"]:
         timed = [row for row in found if name in row["seconds"]]
         seconds = [row["seconds"][name] for row in timed]
@@ -81,6 +82,27 @@ def scaling_figure(result: dict[str, Any]) -> Any:
     time_axes.set(xlabel="rows", ylabel="seconds of a step")
     memory_axes.set(xlabel="rows", ylabel="memory that a step adds, GiB")
     time_axes.legend(frameon=False)
+    return figure
+
+
+def roofline_figure(result: dict[str, Any]) -> Any:
+    """Draw the rates of the losses under what a product and the memory allow, a plot a device."""
+    devices = list(result["devices"].values())
+    figure, every_axes = new_figure(columns=max(2, len(devices)))
+    for axes in every_axes[len(devices) :]:
+        axes.set_axis_off()
+    for found, axes in zip(devices, every_axes, strict=False):
+        peak, flow = found["operations_per_second"], found["bytes_per_second"]
+        ridge = peak / flow
+        roof = [ridge / 10, ridge, 20 * ridge]
+        axes.loglog(roof, [min(peak, flow * x) for x in roof], color="grey", linewidth=1)
+        for name in dict.fromkeys(point["loss"] for point in found["points"]):
+            points = [point_of(point) for point in found["points"] if point["loss"] == name]
+            axes.loglog(*zip(*points, strict=True), "o-", label=name, markersize=4)
+        axes.set(title=place_of(found), xlabel="operations a byte")
+        axes.set_ylabel("operations a second")
+    handles = every_axes[0].get_legend_handles_labels()
+    every_axes[-1].legend(*handles, frameon=False, loc="center left")
     return figure
 
 
@@ -104,6 +126,12 @@ FIGURES: dict[str, tuple[str, Callable[[dict[str, Any]], Any], str]] = {
         "Errors of the gradients in bfloat16 and float16, relative to the gradients, on a "
         "logarithmic axis, for random and for converged features, of four ways to add attraction "
         "and repulsion.",
+    ),
+    "loss-roofline": (
+        "loss_roofline",
+        roofline_figure,
+        "Operations a second of a step of each loss over its operations a byte, both axes "
+        "logarithmic, under the rate of a product and the bandwidth of memory, by device.",
     ),
     "loss-scaling": (
         "loss",

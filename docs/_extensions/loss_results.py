@@ -34,7 +34,7 @@ def communication_rows(result: dict[str, Any]) -> Rows:
 def time_rows(result: dict[str, Any]) -> Rows:
     """Return seconds of a step, and what they are of those of the dense loss and of open_clip's."""
     found, formula = part(result, "scaling"), result["formula"]
-    rows, missing = found["sizes"], found["not_in_this_torch"]
+    rows, missing = found["sizes"], found["not_to_be_had"]
     names = list(rows[0]["seconds"])
 
     def cells(seconds: dict[str, float]) -> list[str]:
@@ -43,22 +43,26 @@ def time_rows(result: dict[str, Any]) -> Rows:
             f"{seconds['chunked'] / seconds[name]:.2f}" if name in seconds else ""
             for name in ("dense", formula)
         ]
-        return [*times, *("not in this torch" for _ in missing), *ratios]
+        return [*times, *("not to be had" for _ in missing), *ratios]
 
-    table = [[f"{row['rows']:,}", f"{row['width']:,}", *cells(row["seconds"])] for row in rows]
+    table = [
+        [f"{row['rows']:,}", f"{row['width']:,}", row["dtype"], *cells(row["seconds"])]
+        for row in rows
+    ]
     return [
-        ["rows", "columns", *names, *missing, "chunked : dense", f"chunked : {formula}"],
+        ["rows", "columns", "type", *names, *missing, "chunked : dense", f"chunked : {formula}"],
         *table,
     ]
 
 
 def memory_rows(result: dict[str, Any]) -> Rows:
     """Return what a step adds to the memory of a process."""
-    header = ["rows", "columns", "loss", "one step adds", "gradients among it", "largest"]
+    header = ["rows", "columns", "type", "loss", "one step adds", "gradients among it", "largest"]
     table = [
         [
             f"{row['rows']:,}",
             f"{row['width']:,}",
+            row["dtype"],
             name,
             mebibytes(found["step_bytes"]),
             mebibytes(found["gradient_bytes"]),
@@ -72,6 +76,11 @@ def memory_rows(result: dict[str, Any]) -> Rows:
 
 def target_rows(result: dict[str, Any]) -> Rows:
     """Return what a target adds to plain CLIP."""
+    return rows_of_targets(part(result, "targets"))
+
+
+def rows_of_targets(measured: Sequence[dict[str, Any]]) -> Rows:
+    """Return seconds of plain CLIP and with each target, and what the target adds."""
     header = ["target", "rows N", "width U", "U/N", "plain CLIP", "with the target", "share"]
     table = [
         [
@@ -79,11 +88,11 @@ def target_rows(result: dict[str, Any]) -> Rows:
             f"{row['rows']:,}",
             f"{width:,}" if width else "",
             f"{width / row['rows']:.2f}" if width else "",
-            milliseconds(row["seconds"]["none"]),
-            milliseconds(row["seconds"][name]),
+            milliseconds(row["shortest_seconds"]["none"]),
+            milliseconds(row["shortest_seconds"][name]),
             f"{share_of_target(row, name):.1f} %",
         ]
-        for row in part(result, "targets")
+        for row in measured
         for name, width in row["widths"].items()
     ]
     return [header, *table]
@@ -129,21 +138,56 @@ def gpu_rows(result: dict[str, Any]) -> Rows:
     return [header, *table, [*last, f"{most['peak_bytes'] / GIB:.2f} GiB"]]
 
 
+def gpu_size_rows(result: dict[str, Any]) -> Rows:
+    """Return times and memory of other sizes and types on a GPU."""
+    found = part(result, "gpu")
+    header = ["rows", "columns", "type", "loss", "step", "most memory"]
+    if "not_run" in found:
+        return [header, [f"{NOT_RUN}: {found['not_run']}", *[""] * 5]]
+    return [header, *map(gpu_size_row, found["grid"])]
+
+
+def gpu_size_row(row: dict[str, Any]) -> Sequence[str]:
+    """Return one loss at one size."""
+    step, memory = "memory does not do", ""
+    if row["seconds"] is not None:
+        step, memory = milliseconds(row["seconds"]), f"{row['peak_bytes'] / GIB:.2f} GiB"
+    size = (f"{row['rows']:,}", f"{row['width']:,}", row["dtype"], row["loss"])
+    return [*size, step, memory]
+
+
+def gpu_target_rows(result: dict[str, Any]) -> Rows:
+    """Return what a target adds on a GPU."""
+    found = part(result, "gpu")
+    if "not_run" in found:
+        return [["target", "share"], [f"{NOT_RUN}: {found['not_run']}", ""]]
+    return rows_of_targets(found["targets"])
+
+
 def loss_bar_rows(result: dict[str, Any]) -> Rows:
     """Return every bar, what was measured, and whether it is met."""
     quick = any(found["quick"] for found in result["parts"].values())
     return [
         ["what", "bar", "measured in a quick run of small sizes" if quick else "measured", "met"],
         *time_bars(result),
-        memory_bar(part(result, "scaling")["sizes"]),
+        memory_bar(usual_sizes(result)),
         *target_bars(part(result, "targets")[-1]),
         *gpu_bars(part(result, "gpu"), result["formula"]),
     ]
 
 
+def usual_sizes(result: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    """Return what was measured in float32 with the usual number of columns."""
+    return [
+        row
+        for row in part(result, "scaling")["sizes"]
+        if (row["width"], row["dtype"]) == (result["width"], "float32")
+    ]
+
+
 def time_bars(result: dict[str, Any]) -> Rows:
     """Return the bars of the time of 8192 rows."""
-    found = {row["rows"]: row["seconds"] for row in part(result, "scaling")["sizes"]}.get(8192)
+    found = {row["rows"]: row["seconds"] for row in usual_sizes(result)}.get(8192)
     what = "chunked, 8192 rows"
     rows = []
     for name, bound in (("dense", 1.25), (result["formula"], 1)):
@@ -215,3 +259,64 @@ def percent(share: float) -> str:
     """Return a share in percent, with two figures; whole percents from 10 on."""
     value = 100 * share
     return f"{value:.0f} %" if value >= 10 else f"{value:#.2g} %"
+
+
+def roofline_rows(result: dict[str, Any]) -> Rows:
+    """Return rates of every loss and size beside what the roof allows."""
+    header = [
+        "device",
+        "loss",
+        "rows",
+        "operations a byte",
+        "rate",
+        "of a product's",
+        "of the roof",
+    ]
+    return [header, *(row for found in result["devices"].values() for row in rates(found))]
+
+
+def rates(found: dict[str, Any]) -> Rows:
+    """Return the rows of one device; what is by formula, not counted, has a star."""
+    peak, flow = found["operations_per_second"], found["bytes_per_second"]
+    rows = []
+    for point in found["points"]:
+        intensity, rate = point_of(point)
+        rows.append(
+            [
+                place_of(found),
+                point["loss"],
+                f"{point['rows']:,}",
+                f"{intensity:.0f}{'*' if point['by_formula'] else ''}",
+                f"{rate / 1e9:,.0f} · 10⁹/s",
+                percent(rate / peak),
+                percent(rate / min(peak, flow * intensity)),
+            ]
+        )
+    return rows
+
+
+def place_of(found: dict[str, Any]) -> str:
+    """Return what was measured on, in which type, and whether in earnest."""
+    quick = ", quick run of small sizes" if found["quick"] else ""
+    return f"{found['device']}, {found['dtype']}{quick}"
+
+
+def point_of(point: dict[str, Any]) -> tuple[float, float]:
+    """Return operations a byte, and operations a second."""
+    return point["operations"] / point["bytes"], point["operations"] / point["seconds"]
+
+
+def profile_rows(result: dict[str, Any]) -> Rows:
+    """Return shares of the time by kind of operation, of every device and loss."""
+    profiles = [
+        (place_of(found), profile)
+        for found in result["devices"].values()
+        for profile in found["profiles"]
+    ]
+    kinds = dict.fromkeys(kind for _, profile in profiles for kind in sorted(profile["shares"]))
+    table = [
+        [device, profile["loss"], f"{profile['rows']:,}"]
+        + [percent(profile["shares"].get(kind, 0)) for kind in kinds]
+        for device, profile in profiles
+    ]
+    return [["device", "loss", "rows", *kinds], *table]
