@@ -106,4 +106,5 @@ def test_what_there_was_no_time_for_is_told() -> None:
     report = check_backends(seconds=0)
     assert {check.status for check in report.checks} == {"not checked"}
     assert "not checked" in report.table()
+    assert "no time for 14 of 14 checks: allow more seconds" in report.table()
     assert report.wrong == ()
