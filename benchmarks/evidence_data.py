@@ -34,7 +34,7 @@ SIZE = (32, 40, 32)
 SPREAD = 0.2
 """Added to a voxel's standard deviation over the training studies, which is near 0 in the air."""
 
-VALIDATION, TEST = 150, 300
+VALIDATION, TEST = 300, 300
 PROMPTS: dict[str, str] = {
     "normal": "On FLAIR the brain appears normal throughout.",
     "abnormal": "On FLAIR a lesion is noted.",

@@ -6,10 +6,10 @@ from dataclasses import replace
 from evidence_rows import Row
 from evidence_runs import ARMS, TARGETLESS, Run
 
-RATES = (5e-4, 1e-3, 2e-3)
+RATES = (1.5e-3, 3e-3, 6e-3)
 """Learning rates that every arm is tried with."""
 
-TUNE_SEEDS = (100, 101)
+TUNE_SEEDS = (100,)
 MAIN_SEEDS = tuple(range(10))
 OTHER_SEEDS = tuple(range(5))
 FACTOR_ARMS = ("clip", "identical", "best8")

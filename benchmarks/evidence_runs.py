@@ -69,7 +69,7 @@ class Run:
     align_weight: float = 0.5
     similarity_weight: float = 0.5
     schedule: WeightSchedule = "constant"
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:

@@ -27,11 +27,12 @@ def retrieved(figure: str) -> Callable[[Row], float]:
 
 
 def plain(name: str) -> Callable[[Row], float]:
-    """Return what reads a number off a row."""
+    """Return what reads a number off a row; NaN where there is none."""
 
     def read(row: Row) -> float:
-        value = row["test"].get(name, math.nan)
-        return float(value["value"] if isinstance(value, dict) else value)
+        value = row["test"].get(name)
+        found = value["value"] if isinstance(value, dict) else value
+        return math.nan if found is None else float(found)
 
     return read
 

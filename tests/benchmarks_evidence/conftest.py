@@ -3,11 +3,13 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+ROOT = Path(__file__).parents[2]
+FOLDERS = (str(ROOT / "benchmarks"), str(ROOT / "docs" / "_extensions"))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _benchmarks_are_importable():
-    sys.path.insert(0, str(BENCHMARKS))
+    sys.path[:0] = FOLDERS
     yield
-    sys.path.remove(str(BENCHMARKS))
+    for folder in FOLDERS:
+        sys.path.remove(folder)

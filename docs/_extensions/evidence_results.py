@@ -1,0 +1,239 @@
+"""What is shown of ``benchmarks/results/evidence.json``: tables and pictures of the study."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Rows = Sequence[Sequence[str]]
+Result = dict[str, Any]
+
+PRIMARY = ("R@1", "nDCG@10", "probe AUC")
+OTHERS = (
+    *("R@5", "R@10", "kind@1", "normal R@1", "zero-shot AUC", "probe AUC, 1 % of labels"),
+    *("probe AUC, 5 % of labels", "probe AUC, 10 % of labels", "rank correlation"),
+    *("calibration error", "alignment", "image uniformity", "text uniformity"),
+)
+STAGES = {
+    "width": "width of the image encoder",
+    "passes": "length of training",
+    "share": "share of the similarity in the loss",
+    "sum": "weight of the similarity beside a fixed CLIP term",
+    "schedule": "schedule of the similarity weight",
+    "train": "training studies",
+    "normal": "share of normal studies",
+    "tail": "findings long-tailed or flat",
+    "noise": "fields wrong or missing",
+    "batch": "batch",
+    "scale": "logit scale",
+    "null": "reports permuted among the training images",
+}
+MISSING = "–"
+
+
+def arm_rows(result: Result) -> Rows:
+    """Return what each arm is, its chosen rate, and the shape of its target."""
+    chosen, mechanism = result["tuning"]["chosen"], result["mechanism"]
+    rows = []
+    for arm, told in result["arms"].items():
+        shape = mechanism[arm].get("target", {})
+        rows.append(
+            [
+                arm,
+                told,
+                f"{chosen[arm]:g}" if arm in chosen else MISSING,
+                number(shape.get("own_mass")),
+                number(shape.get("positives"), ".1f"),
+            ]
+        )
+    return [["arm", "what it is", "rate chosen", "own-pair mass", "effective positives"], *rows]
+
+
+def tuning_rows(result: Result) -> Rows:
+    """Return the validation scores of all trials."""
+    scores = result["tuning"]["scores"]
+    rates = list(next(iter(scores.values())))
+    rows = [
+        [arm, *(", ".join(number(value) for value in by_rate[rate]) for rate in rates)]
+        for arm, by_rate in scores.items()
+    ]
+    return [["arm", *(f"rate {rate}" for rate in rates)], *rows]
+
+
+def main_rows(result: Result) -> Rows:
+    """Return means and paired differences of the primary measures."""
+    return [
+        ["arm", "seeds", *(label for name in PRIMARY for label in (name, f"{name} - clip"))],
+        *chance_rows(result["main"], PRIMARY),
+        *(
+            [arm, str(len(told[PRIMARY[0]]["values"])), *primary_cells(told)]
+            for arm, told in ordered(result, result["main"])
+        ),
+    ]
+
+
+def primary_cells(told: dict[str, Any]) -> list[str]:
+    """Return mean, and difference with its interval, of each primary measure."""
+    return [
+        cell
+        for name in PRIMARY
+        for cell in (number(told[name]["mean"]), gain(told[name], holm=True))
+    ]
+
+
+def chance_rows(level: dict[str, Any], names: Sequence[str]) -> Rows:
+    """Return the row of chance levels, if there is any."""
+    chance = level["chance"]
+    if not chance:
+        return []
+    return [["chance", "", *(c for name in names for c in (number(chance.get(name)), ""))]]
+
+
+def other_rows(result: Result) -> Rows:
+    """Return the difference from CLIP in every other measure."""
+    arms = [(arm, told) for arm, told in ordered(result, result["main"]) if arm != "clip"]
+    clip = result["main"]["arms"].get("clip", {})
+    rows = [
+        [name, number(clip.get(name, {}).get("mean")), *(gain(told[name]) for _, told in arms)]
+        for name in OTHERS
+    ]
+    return [["measure", "clip", *(f"{arm} - clip" for arm, _ in arms)], *rows]
+
+
+def seed_rows(name: str) -> Callable[[Result], Rows]:
+    """Return what makes the table of a measure of every seed."""
+
+    def rows_of(result: Result) -> Rows:
+        arms = ordered(result, result["main"])
+        rows = [
+            [str(seed), *(number(told[name]["values"].get(str(seed))) for _, told in arms)]
+            for seed in result["main"]["seeds"]
+        ]
+        return [["seed", *(arm for arm, _ in arms)], *rows]
+
+    return rows_of
+
+
+def level_rows(result: Result) -> Rows:
+    """Return the primary measures at every level of every factor, beside CLIP at that level."""
+    header = ["factor", "level", "arm", "seeds", *(f"{name} - clip" for name in PRIMARY)]
+    rows = [
+        [
+            STAGES[stage],
+            level,
+            arm,
+            str(len(told[PRIMARY[0]]["values"])),
+            *(
+                number(told[name]["mean"]) if arm == "clip" else gain(told[name])
+                for name in PRIMARY
+            ),
+        ]
+        for stage, by_level in result["levels"].items()
+        for level, found in by_level.items()
+        for arm, told in ordered(result, found)
+    ]
+    return [header, *rows]
+
+
+def not_run_rows(result: Result) -> Rows:
+    """Return how many planned runs are missing."""
+    missing = result["not_run"]
+    rows = [[stage, str(count)] for stage, count in missing.items()] or [["none", "0"]]
+    return [["stage", "planned and not run"], *rows]
+
+
+def ordered(result: Result, level: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the arms of a level that were run, in the order of the study."""
+    return [(arm, level["arms"][arm]) for arm in result["arms"] if arm in level["arms"]]
+
+
+def gain(told: dict[str, Any], holm: bool = False) -> str:
+    """Return a paired difference with its interval, and Holm's p where asked."""
+    found = told["difference"]
+    if found is None:
+        return MISSING
+    shown = f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
+    return f"{shown}, p {found['p_holm']:.2g}" if holm and "p_holm" in found else shown
+
+
+def number(value: float | None, form: str = ".3f") -> str:
+    """Return a number, or a dash where there is none."""
+    return MISSING if value is None else format(value, form)
+
+
+def new_figure(columns: int) -> Any:
+    """Return an empty figure and its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.4 * columns, 4.2), layout="constrained")
+    return figure, figure.subplots(1, columns)
+
+
+def main_figure(result: Result) -> Any:
+    """Draw the paired differences from CLIP of the primary measures, each seed a dot."""
+    arms = [(arm, told) for arm, told in ordered(result, result["main"]) if arm != "clip"]
+    clip = result["main"]["arms"].get("clip", {})
+    figure, every_axes = new_figure(columns=len(PRIMARY))
+    for name, axes in zip(PRIMARY, every_axes, strict=True):
+        axes.axvline(0, color="grey", linewidth=1)
+        for place, (_, told) in enumerate(arms):
+            base = clip[name]["values"]
+            gains = [v - base[seed] for seed, v in told[name]["values"].items() if seed in base]
+            axes.plot(gains, [place] * len(gains), "o", color="silver", markersize=3)
+            found = told[name]["difference"]
+            if found is not None:
+                axes.plot([found["low"], found["high"]], [place] * 2, color="tab:blue")
+                axes.plot([found["mean"]], [place], "D", color="tab:blue", markersize=4)
+        axes.set_yticks(range(len(arms)), [arm for arm, _ in arms])
+        axes.invert_yaxis()
+        axes.set(title=name, xlabel="difference from clip")
+        if axes is not every_axes[0]:
+            axes.set_yticklabels([])
+    return figure
+
+
+def mechanism_figure(result: Result) -> Any:
+    """Draw what the loss does over training, a line an arm."""
+    panels = {
+        "similarity_share": "share of the similarity's gradient",
+        "agreement": "cosine of both gradients",
+        "own_mass": "predicted probability of the own pair",
+        "logit_scale": "logit scale",
+    }
+    figure, every_axes = new_figure(columns=len(panels))
+    for (name, label), axes in zip(panels.items(), every_axes, strict=True):
+        for arm, told in result["mechanism"].items():
+            history = told.get("history", {})
+            is_shown = history and (name in ("own_mass", "logit_scale") or told["target"])
+            if is_shown:
+                axes.plot(history["step"], history[name], label=arm, linewidth=1)
+        axes.set(xlabel="step", ylabel=label)
+    handles, labels = every_axes[-2].get_legend_handles_labels()
+    every_axes[-2].legend(handles, labels, frameon=False, fontsize="x-small")
+    return figure
+
+
+TABLES: dict[str, Callable[[Result], Rows]] = {
+    "evidence-arms": arm_rows,
+    "evidence-levels": level_rows,
+    "evidence-main": main_rows,
+    "evidence-not-run": not_run_rows,
+    "evidence-others": other_rows,
+    "evidence-seeds-ndcg": seed_rows("nDCG@10"),
+    "evidence-seeds-probe": seed_rows("probe AUC"),
+    "evidence-seeds-recall": seed_rows("R@1"),
+    "evidence-tuning": tuning_rows,
+}
+"""Tables by name."""
+
+FIGURES: dict[str, tuple[Callable[[Result], Any], str]] = {
+    "evidence-main": (
+        main_figure,
+        "Paired differences from plain CLIP in R@1, nDCG@10 and the AUC of the linear probe: a row "
+        "an arm, every seed a grey dot, the mean a diamond on its 95 % interval.",
+    ),
+    "evidence-mechanism": (
+        mechanism_figure,
+        "Over the steps of training, a line an arm: the share of the similarity's gradient, the "
+        "cosine of both gradients, the probability of the own pair, and the logit scale.",
+    ),
+}
+"""Pictures by name, with what they show."""

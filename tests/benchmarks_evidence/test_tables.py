@@ -1,0 +1,138 @@
+"""From made-up rows to what the page shows."""
+
+from dataclasses import asdict
+
+import pytest
+
+GAIN = {"identical": 0.1, "best8": 0.2}
+
+
+@pytest.fixture
+def rows(_benchmarks_are_importable):
+    """Rows of three arms, three seeds, and one level of a factor; R@1 is 0.3 and a gain."""
+    import evidence_plan
+    from evidence_runs import ARMS, Run
+
+    found = {}
+
+    def add(run, **told):
+        found[run.key] = {"run": asdict(run), "cpu_seconds": 9.0, "commit": "c", **told}
+
+    for run in evidence_plan.tuning_runs():
+        add(run, validation=float(run.learning_rate == 3e-3))
+    for seed in range(3):
+        for arm in ("clip", *GAIN):
+            for permuted in (False, True):
+                gain = 0.0 if permuted else GAIN.get(arm, 0.0) * (1 + 0.1 * seed)
+                run = Run(arm, seed, permuted=permuted, learning_rate=3e-3)
+                history = {"step": [1, 2], "own_mass": [0.1, 0.2 + seed], "logit_scale": [14, 15]}
+                history |= {"similarity_share": [0.5, 0.4], "agreement": [0.1, 0.0]}
+                target = {"own_mass": 0.4, "positives": 2.0} if ARMS[arm].target else {}
+                told = {"history": history, "target": target, "label_smoothing": 0.0}
+                add(run, validation=0.5, test=figures(0.3 + gain), **told)
+    return found
+
+
+def figures(value):
+    names = [f"{way} {k}" for way in ("image_to_text", "text_to_image") for k in RETRIEVED]
+    plain = [f"probe_auc {share} %" for share in (1, 5, 10, 100)]
+    plain += ["zero_shot_auc", "alignment", "image_uniformity", "text_uniformity"]
+    plain += ["rank_correlation", "calibration_error"]
+    retrieved = {name: {"value": value, "chance": 0.01} for name in names}
+    return {**retrieved, "normal R@1": None, **dict.fromkeys(plain, value)}
+
+
+RETRIEVED = ("R@1", "R@5", "R@10", "nDCG@10", "kind@1")
+
+
+@pytest.fixture
+def result(rows):
+    from evidence_summary import summarise
+
+    return summarise(rows)
+
+
+def test_differences_are_paired_by_seed(result):
+    found = result["main"]["arms"]["best8"]["R@1"]
+    assert found["mean"] == pytest.approx(0.52)
+    assert found["difference"]["mean"] == pytest.approx(0.22)
+    assert found["difference"]["effect"] == pytest.approx(0.22 / 0.02, rel=1e-3)
+    assert result["main"]["arms"]["clip"]["R@1"]["difference"] is None
+
+
+def test_holm_covers_the_primary_measures(result):
+    family = [
+        told[name]["difference"]
+        for arm, told in result["main"]["arms"].items()
+        if arm != "clip"
+        for name in ("R@1", "nDCG@10", "probe AUC")
+    ]
+    assert len(family) == 6
+    smallest = min(family, key=lambda each: each["p"])
+    assert smallest["p_holm"] == pytest.approx(6 * smallest["p"], rel=1e-3)
+    assert "p_holm" not in result["main"]["arms"]["best8"]["kind@1"]["difference"]
+
+
+def test_a_level_is_compared_with_clip_at_that_level(result):
+    null = result["levels"]["null"]
+    assert set(null) == {"middle", "permuted True"}
+    assert null["permuted True"]["arms"]["best8"]["R@1"]["difference"]["mean"] == 0
+    assert null["middle"]["arms"]["best8"]["R@1"]["difference"]["mean"] == pytest.approx(0.22)
+
+
+def test_a_seed_without_clip_is_no_pair(rows):
+    from evidence_runs import Run
+    from evidence_summary import summarise
+
+    del rows[Run("clip", 2, learning_rate=3e-3).key]
+    found = summarise(rows)["main"]["arms"]["best8"]["R@1"]
+    assert list(found["values"]) == ["0", "1", "2"]
+    assert found["difference"]["mean"] == pytest.approx(0.21)
+
+
+def test_a_failed_run_is_told(rows):
+    from evidence_runs import Run
+    from evidence_summary import summarise
+
+    run = Run("best8", 1, learning_rate=3e-3)
+    rows[run.key] = {"run": asdict(run), "cpu_seconds": 1.0, "commit": "c", "error": "nan"}
+    told = summarise(rows)
+    assert told["failed"] == [asdict(run)]
+    assert list(told["main"]["arms"]["best8"]["R@1"]["values"]) == ["0", "2"]
+
+
+def test_what_is_planned_and_missing_is_counted(result):
+    from evidence_plan import ARMS
+
+    assert "tune" not in result["not_run"]
+    assert result["not_run"]["main"] == 10 * len(ARMS) - 9
+    assert result["not_run"]["null"] == 15 - 9
+
+
+def test_the_mechanism_is_the_mean_over_seeds(result):
+    assert result["mechanism"]["best8"]["history"]["own_mass"] == [0.1, 1.2]
+    assert result["mechanism"]["oracle"] == {}
+
+
+@pytest.mark.parametrize("are_there", [True, False], ids=["rows", "no rows"])
+def test_every_table_and_picture_is_drawn(rows, are_there):
+    from evidence_results import FIGURES, TABLES
+
+    from evidence_summary import summarise
+
+    result = summarise(rows if are_there else {})
+    for name, rows_of in TABLES.items():
+        header, *body = rows_of(result)
+        assert all(len(row) == len(header) for row in body), name
+    for draw, _ in FIGURES.values():
+        assert draw(result).axes
+
+
+def test_the_main_table_reads_as_it_should(result):
+    from evidence_results import main_rows
+
+    rows = {row[0]: row for row in main_rows(result)}
+    assert rows["clip"][:4] == ["clip", "3", "0.300", "–"]
+    assert rows["best8"][2] == "0.520"
+    assert rows["best8"][3].startswith("+0.220 [+0.170, +0.270], p ")
+    assert rows["chance"][2] == "0.010"
