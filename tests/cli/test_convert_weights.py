@@ -159,7 +159,8 @@ def test_the_spacing_of_an_adaptation_plan_is_kept(source, target):
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_code_is_refused_and_never_run(source, target, tmp_path, capsys, legacy):
+def test_code_is_refused_and_never_run(source, target, tmp_path, capsys, monkeypatch, legacy):
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     ran = tmp_path / "ran"
     path = source({"a": torch.ones(2), "b": Evil(ran)}, _use_new_zipfile_serialization=not legacy)
     message = refused(capsys, path, target)

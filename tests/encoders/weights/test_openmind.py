@@ -1,5 +1,6 @@
 """Residual encoders of nnssl and nnU-Net: every value arrives, with the output to prove."""
 
+import functools
 import json
 
 import pytest
@@ -10,21 +11,22 @@ from selip_core.encoders.weights import WeightsError, load_weights
 
 architectures = pytest.importorskip("dynamic_network_architectures.architectures.unet")
 
-FEATURES = [4, 8, 16, 32, 40, 40]
-BLOCKS = [1, 3, 4, 6, 6, 6]  # ResEnc-L's
+FEATURES = (4, 8, 16, 32, 40, 40)
+BLOCKS = (1, 3, 4, 6, 6, 6)  # ResEnc-L's
 
 
+@functools.cache
 def unet(features=FEATURES, blocks=BLOCKS):
     """ResEnc-L as nnssl builds it, with fewer channels."""
     torch.manual_seed(0)
     network = architectures.ResidualEncoderUNet(
         1,
         len(features),
-        features,
+        [*features],
         torch.nn.Conv3d,
         [[3, 3, 3]] * len(features),
         [[1, 1, 1], *[[2, 2, 2]] * (len(features) - 1)],
-        blocks,
+        [*blocks],
         2,
         [1] * (len(features) - 1),
         conv_bias=True,
@@ -82,19 +84,28 @@ def test_the_header_tells_the_spacing(save):
     assert encoder.spec.weights.licence == "CC-BY-4.0"
 
 
+@pytest.mark.parametrize("spacing", ["no JSON", "3", "[1, 2]", '["a", 1, 1]', "[0, 1, 1]"])
+def test_a_damaged_spacing_leaves_the_encoder_as_it_was(save, spacing):
+    encoder = small()
+    before = encoder.network.stem.convs[0].conv.weight.clone()
+    with pytest.raises(ValueError, match="the header's spacing must be three"):
+        load_weights(encoder, save(unet().state_dict(), spacing=spacing))
+    torch.testing.assert_close(encoder.network.stem.convs[0].conv.weight, before)
+
+
 def test_without_a_header_no_spacing_is_claimed(save):
     encoder = small()
     load_weights(encoder, save(unet().state_dict()))
     assert encoder.spec.spacing is None
 
 
-@pytest.mark.parametrize("blocks", [[1, 1, 1, 1, 1, 1], [2, 5, 6, 10, 10, 12]])
+@pytest.mark.parametrize("blocks", [(1, 1, 1, 1, 1, 1), (2, 5, 6, 10, 10, 12)])
 def test_another_depth_fails(save, blocks):
     with pytest.raises(WeightsError, match="deeper"):
         load_weights(small(), save(unet(blocks=blocks).state_dict()))
 
 
 def test_other_channels_fail(save):
-    features = [6, 12, 24, 48, 60, 60]
+    features = (6, 12, 24, 48, 60, 60)
     with pytest.raises(WeightsError, match=r"another width, .*stem.*has shape \(6, 1, 3, 3, 3\)"):
         load_weights(small(), save(unet(features).state_dict()))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from selip_core.encoders import ResNetEncoder, StudyEncoder
+from selip_core.encoders import ResNetEncoder, StudyEncoder, create_image_encoder
 from selip_core.encoders.weights import load_weights
 
 
@@ -48,3 +48,19 @@ def test_a_pooling_of_another_size_stays_and_does_not_count(save):
     torch.testing.assert_close(encoder.pooling.projection.weight, before, rtol=0, atol=0)
     assert report.mismatched["pooling.projection.weight"] == ((6, 32), (3, 32))
     assert "as it was" in str(report)
+
+
+@pytest.mark.parametrize("name", ["resnet10", "resenc_unet", "vit_small"])
+def test_what_an_encoder_saved_comes_back_into_another_number_of_channels(tmp_path, name):
+    if name == "resenc_unet":  # knows its layers by two names each, of which one is saved
+        pytest.importorskip("dynamic_network_architectures")
+    torch.manual_seed(0)
+    trained = create_image_encoder(name, embed_dim=6, width=1 / 8).eval()
+    trained.save_pretrained(tmp_path / "saved")
+    encoder = create_image_encoder(name, in_channels=2, embed_dim=6, width=1 / 8).eval()
+    report = load_weights(encoder, tmp_path / "saved" / "model.safetensors")
+    assert (report.format, report.share, report.used_share) == ("selip", 1.0, 1.0)
+    assert (len(report.adapted), report.unmatched_file) == (1, ())
+    x = torch.randn(1, 1, 32, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(x.expand(-1, 2, -1, -1, -1)), trained(x))

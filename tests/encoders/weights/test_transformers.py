@@ -112,6 +112,8 @@ def test_the_grid_of_positions_can_be_told(save, monai_vit):
     report = load_weights(small(), path)
     assert report.unmatched_encoder == ("network.patch_embedding.position_embeddings",)
     assert load_weights(small(), path, grid=(2, 6, 4)).share == 1.0
+    with pytest.raises(ValueError, match=r"grid \(3, 6, 4\) has 72 patches, .* positions of 48"):
+        load_weights(small(), path, grid=(3, 6, 4))
 
 
 def test_a_masked_autoencoder_of_monai_gives_its_encoder(save):

@@ -2,6 +2,7 @@
 
 from typing import Literal, get_args
 
+from jaxtyping import Float
 from torch import Tensor
 
 Channels = Literal["sum", "mean", "repeat"]
@@ -17,7 +18,9 @@ def require_mode(mode: str) -> None:
         raise ValueError(f"channels must be one of {list(get_args(Channels))}, got {mode!r}")
 
 
-def adapt_channels(weight: Tensor, channels: int, mode: Channels) -> Tensor:
+def adapt_channels(
+    weight: Float[Tensor, "out c *kernel"], channels: int, mode: Channels
+) -> Float[Tensor, "out channels *kernel"]:
     """Return the weights of a first layer for another number of input channels.
 
     From ``c`` to ``channels``, weight ``w``:
@@ -30,7 +33,7 @@ def adapt_channels(weight: Tensor, channels: int, mode: Channels) -> Tensor:
       used. Where channels repeat in this way, activations are what they were.
 
     Args:
-        weight: ``(out, c, ...)``.
+        weight: That of a convolution or of a linear layer.
         channels: The number wanted.
         mode: How.
 

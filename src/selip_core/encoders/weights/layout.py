@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from selip_core.encoders.spec import Size
 from selip_core.pretrained.source import WeightsSource
 
 Tensors = dict[str, Tensor]
@@ -62,7 +61,6 @@ class WeightFormat:
         spacing: Millimetres a voxel along each axis that the weights were trained at, if one.
         intensity: How the weights expect the voxels to be scaled, if it is known.
         orientation: Where depth, height and width grow to, if it is known.
-        grid: Patches along each axis that positional embeddings stand for, if it is known.
         fit: Fits the tensors to the encoder's kind of network.
     """
 
@@ -78,7 +76,6 @@ class WeightFormat:
     spacing: tuple[float, float, float] | None = None
     intensity: str | None = None
     orientation: str | None = None
-    grid: Size | None = None
     fit: Fit | None = None
 
     def recognises(self, names: Iterable[str]) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 from dataclasses import replace
 
@@ -50,7 +51,7 @@ def load_weights(
         minimum_share: Share, in ``[0, 1]``, that must fit of the encoder's parameters without its
             pooling, and of the file's without its heads.
         grid: Patches along (depth, height, width) that the file's positional embeddings stand for;
-            by default what the format tells, else a cube.
+            by default a cube.
 
     Returns:
         What was loaded; ``print`` it.
@@ -79,10 +80,11 @@ def load_weights(
         raise ValueError(f"minimum_share must be from 0 to 1, got {minimum_share}")
     file = read_weights(path)
     layout = choose_format(format, file.tensors)
-    found = match(layout, file.tensors, Adaptation(encoder, channels, grid or layout.grid))
+    found = match(layout, file.tensors, Adaptation(encoder, channels, grid))
     report = _report(file, layout, found)
     if min(report.share, report.used_share) < minimum_share:
         raise WeightsError(report, minimum_share)
+    spec = _described(encoder.spec, layout, report.source, _spacing(file))
     with torch.no_grad():
         for place, value in (*found.matched, *found.filled):
             place.tensor.copy_(value)
@@ -92,7 +94,7 @@ def load_weights(
             report.file,
             listed(report.unmatched_encoder),
         )
-    encoder.spec = _described(encoder.spec, layout, report.source, file.metadata)
+    encoder.spec = spec
     return report
 
 
@@ -128,17 +130,28 @@ def _source(layout: WeightFormat, metadata: dict[str, str]) -> WeightsSource:
     )
 
 
+def _spacing(file: WeightsFile) -> tuple[float, float, float] | None:
+    if SPACING not in file.metadata:
+        return None
+    try:
+        depth, height, width = map(float, json.loads(file.metadata[SPACING]))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file.path}: the header's spacing must be three numbers") from error
+    if not all(0 < each < math.inf for each in (depth, height, width)):
+        raise ValueError(f"{file.path}: the header's spacing must be three lengths in millimetres")
+    return depth, height, width
+
+
 def _described(
-    spec: ImageEncoderSpec, layout: WeightFormat, source: WeightsSource, metadata: dict[str, str]
+    spec: ImageEncoderSpec,
+    layout: WeightFormat,
+    source: WeightsSource,
+    spacing: tuple[float, float, float] | None,
 ) -> ImageEncoderSpec:
-    spacing = layout.spacing
-    if SPACING in metadata:
-        depth, height, width = json.loads(metadata[SPACING])
-        spacing = (float(depth), float(height), float(width))
     return replace(
         spec,
         weights=source,
-        spacing=spacing or spec.spacing,
+        spacing=spacing or layout.spacing or spec.spacing,
         intensity=layout.intensity or spec.intensity,
         orientation=layout.orientation or spec.orientation,
     )

@@ -1,5 +1,6 @@
 """Which tensor of a file goes where in an encoder, and what has to be done to it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -94,8 +95,13 @@ class Adaptation:
             return None
         grid = self.grid or cube(value.shape[1])
         new_grid = patch_grid(self.encoder, wanted[1])
-        if grid is None or new_grid is None or value.shape[1] != grid[0] * grid[1] * grid[2]:
+        if grid is None or new_grid is None:
             return None
+        if math.prod(grid) != value.shape[1]:
+            raise ValueError(
+                f"grid {grid} has {math.prod(grid)} patches, and the file has positions of "
+                f"{value.shape[1]}"
+            )
         adapted = resize_positions(value.float(), grid, new_grid)
         return adapted, f"positions of {grid} patches to {new_grid}"
 
@@ -124,7 +130,8 @@ def match(layout: WeightFormat, tensors: Tensors, adapt: Adaptation) -> Match:
         adapt: Makes tensors of another shape fit.
 
     Raises:
-        ValueError: If two tensors of the file belong to one place.
+        ValueError: If two tensors of the file belong to one place, or if positions are of another
+            grid than told.
     """
     own = places(adapt.encoder)
     names = layout.rename(tensors)

@@ -59,7 +59,7 @@ def first_layer(encoder: ImageEncoder) -> Tensor | None:
     """Return the weight that is multiplied with the volume, if it is of a convolution."""
     for module in encoder.stages()[0]:
         for layer in module.modules():
-            if isinstance(layer, nn.Conv3d):
+            if isinstance(layer, nn.Conv2d | nn.Conv3d):
                 return layer.weight
     return None
 

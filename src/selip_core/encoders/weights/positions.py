@@ -1,6 +1,7 @@
 """Tables of relative positions, for another window."""
 
 from einops import rearrange
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -18,13 +19,15 @@ def cube(count: int) -> Size | None:
     return (edge, edge, edge) if edge**3 == count else None
 
 
-def resize_bias_table(table: Tensor, window: Size, new_window: Size) -> Tensor:
+def resize_bias_table(
+    table: Float[Tensor, "offsets heads"], window: Size, new_window: Size
+) -> Float[Tensor, "new_offsets heads"]:
     """Return a table of relative position biases for another window, trilinear between offsets.
 
     The largest offset of one window becomes the largest of the other.
 
     Args:
-        table: ``(product(2 * window - 1), heads)``.
+        table: A row for each of ``product(2 * window - 1)`` offsets, those along width first.
         window: Patches along (depth, height, width) that it is for.
         new_window: Those wanted.
 

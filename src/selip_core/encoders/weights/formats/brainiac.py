@@ -40,6 +40,5 @@ BRAINIAC = WeightFormat(
     ),
     intensity="brain only; 0 to 1 (ResNet-50), zero mean and unit variance over the brain (ViT-B)",
     orientation="RAS",
-    grid=(6, 6, 6),
     fit=fit_shortcuts,
 )
