@@ -116,6 +116,18 @@ def test_the_grid_of_positions_can_be_told(save, monai_vit):
         load_weights(small(), path, grid=(3, 6, 4))
 
 
+@pytest.mark.parametrize("told", [(2, 4, 4), (4, 2, 4)])
+def test_a_told_grid_counts_also_where_the_number_of_patches_is_the_same(save, monai_vit, told):
+    size = tuple(patches * voxels for patches, voxels in zip(told, PATCH, strict=True))
+    network, encoder = monai_vit(size=size), small()
+    report = load_weights(encoder, save(network.state_dict()), grid=told)
+    theirs = network.patch_embedding.position_embeddings
+    assert len(report.adapted) == (told != (2, 4, 4))
+    assert torch.equal(encoder.network.patch_embedding.position_embeddings, theirs) == (
+        told == (2, 4, 4)
+    )
+
+
 def test_a_masked_autoencoder_of_monai_gives_its_encoder(save):
     nets = pytest.importorskip("monai.networks.nets")
     torch.manual_seed(0)

@@ -27,6 +27,7 @@ from selip_core.encoders.weights.positions import (
 )
 
 Adapted = tuple[Tensor, str]
+_POSITIONS = "position_embeddings"
 
 
 @dataclass
@@ -71,7 +72,9 @@ class Adaptation:
 
     def __call__(self, place: Place, value: Tensor) -> Adapted | None:
         """Return a value of the place's shape and what was done; ``None`` if nothing helps."""
-        if value.shape == place.tensor.shape:
+        # As many positions may still be of another grid, if one was told.
+        is_told = self.grid is not None and place.name.endswith(_POSITIONS)
+        if value.shape == place.tensor.shape and not is_told:
             return value, ""
         ways: tuple[Callable[[Place, Tensor], Adapted | None], ...] = (
             self._other_channels,
@@ -91,7 +94,7 @@ class Adaptation:
 
     def _other_grid(self, place: Place, value: Tensor) -> Adapted | None:
         wanted = place.tensor.shape
-        if not place.name.endswith("position_embeddings") or value.shape[2:] != wanted[2:]:
+        if not place.name.endswith(_POSITIONS) or value.shape[2:] != wanted[2:]:
             return None
         grid = self.grid or cube(value.shape[1])
         new_grid = patch_grid(self.encoder, wanted[1])
@@ -103,7 +106,7 @@ class Adaptation:
                 f"{value.shape[1]}"
             )
         adapted = resize_positions(value.float(), grid, new_grid)
-        return adapted, f"positions of {grid} patches to {new_grid}"
+        return adapted, f"positions of {grid} patches to {new_grid}" if grid != new_grid else ""
 
     def _other_window(self, place: Place, value: Tensor) -> Adapted | None:
         wanted = place.tensor.shape
