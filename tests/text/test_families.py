@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer, BartConfig, CLIPConfig, T5EncoderModel
 
-from selip_core.text import TextEncoder
+from selip_core.text import TextEncoder, Tokenize
 from selip_core.text.backbone import is_decoder
 
 SHORT = "no lesion ."
@@ -92,6 +92,15 @@ def test_a_text_without_tokens_has_an_embedding(make_model, family):
     alone, together = encoder([""]), encoder(["", LONG])
     assert alone.isfinite().all()
     torch.testing.assert_close(together[:1], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_nothing_is_read_as_the_end_of_a_text(make_model):
+    tokenizer = TextEncoder(make_model("gpt2")).tokenizer
+    tokenizer.pad_token = "<pad>"
+    tokens = Tokenize(tokenizer, max_length=8)(["", "lesion"])
+    assert tokens["input_ids"].tolist() == [[tokenizer.eos_token_id], [13]]
+    tokenizer.eos_token = None
+    assert Tokenize(tokenizer, max_length=8)([""])["input_ids"].tolist() == [[0]]
 
 
 def test_tokens_of_a_batch_are_those_of_the_tokenizer(make_model, family):

@@ -126,8 +126,10 @@ class Tokenize:
         }
 
     def _input_ids(self, content: list[int]) -> Int[Tensor, "t"]:
+        tokens = [*self._prefix, *content, *self._suffix]
         # A tokenizer without special tokens makes nothing of an empty text, and a model needs one.
-        return torch.tensor([*self._prefix, *content, *self._suffix] or [self._padding])
+        end = self.tokenizer.eos_token_id
+        return torch.tensor(tokens or [self._padding if end is None else end])
 
     def _weights(self, spans: list[slice]) -> list[Float[Tensor, "t"]]:
         share = 1 / len(spans)
