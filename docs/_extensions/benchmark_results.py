@@ -8,6 +8,7 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from evidence_results import TABLES as EVIDENCE_TABLES
 from loss_results import (
     communication_rows,
     gpu_rows,
@@ -84,6 +85,7 @@ def single_seed_rows(result: dict[str, Any]) -> Rows:
 
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Rows]]] = {
     "demo": ("demo", demo_rows),
+    **{name: ("evidence", rows_of) for name, rows_of in EVIDENCE_TABLES.items()},
     "import-time": ("import_time", import_rows),
     "loss-bars": ("loss", loss_bar_rows),
     "loss-communication": ("loss_communication", communication_rows),
