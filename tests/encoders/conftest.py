@@ -32,7 +32,8 @@ def pytest_generate_tests(metafunc):
     """Run a test for each registered encoder (``any_name``) or one or two a family (``name``)."""
     if "any_name" in metafunc.fixturenames:
         metafunc.parametrize("any_name", list_image_encoders())
-    if "name" in metafunc.fixturenames and metafunc.module.__name__.endswith("test_contract"):
+    by_family = metafunc.module.__name__.endswith(("test_contract", "test_saving"))
+    if "name" in metafunc.fixturenames and by_family:
         metafunc.parametrize("name", [name for _, _, names in FAMILIES for name in names])
 
 

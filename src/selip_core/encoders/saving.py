@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from selip_core.encoders.interface import ImageEncoder
@@ -63,9 +64,28 @@ def _describe(encoder: ImageEncoder, folder: Path) -> SavedImageEncoder:
             "to make it again: make it by create_image_encoder; what is not known there by a name "
             "is registered by register_image_encoder"
         )
+    _require_as_made(encoder, encoder.settings)
     spec = encoder.spec
     trained_on = SavedVolumes(spec.orientation, spec.spacing, spec.intensity, spec.weights)
     return SavedImageEncoder(**encoder.settings.to_json(), trained_on=trained_on)
+
+
+def _require_as_made(encoder: ImageEncoder, settings: ImageEncoderSettings) -> None:
+    """Refuse now what could not be loaded later: an encoder whose parts were exchanged."""
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        made = build(settings).state_dict()
+    has = encoder.state_dict()
+    changed = sorted(
+        name
+        for name in made.keys() | has.keys()
+        if name not in made or name not in has or made[name].shape != has[name].shape
+    )
+    if changed:
+        raise ValueError(
+            f"this {type(encoder).__name__} is no longer what {settings.name!r} makes: "
+            f"{', '.join(changed[:3])} and {max(0, len(changed) - 3)} more differ. Register an "
+            "encoder that makes it as it is (register_image_encoder), and create it by that name"
+        )
 
 
 def _build(saved: SavedImageEncoder, folder: Path, where: str) -> nn.Module:
