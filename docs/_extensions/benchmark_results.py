@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import encoder_speed
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from evidence_results import TABLES as EVIDENCE_TABLES
@@ -85,6 +86,10 @@ def single_seed_rows(result: dict[str, Any]) -> Rows:
 
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Rows]]] = {
     "demo": ("demo", demo_rows),
+    "encoders-gpu": ("encoders", encoder_speed.gpu_rows),
+    "encoders-layout": ("encoders", encoder_speed.layout_rows),
+    "encoders-overhead": ("encoders", encoder_speed.overhead_rows),
+    "encoders-throughput": ("encoders", encoder_speed.throughput_rows),
     **{name: ("evidence", rows_of) for name, rows_of in EVIDENCE_TABLES.items()},
     "import-time": ("import_time", import_rows),
     "loss-bars": ("loss", loss_bar_rows),
