@@ -114,9 +114,9 @@ def run_workers(work: Path, stages: list[str], workers: int) -> None:
 def show_plan(work: Path, stages: list[str]) -> None:
     """Print the runs of every stage, how many are missing, and about how long these take."""
     rows = RowFile(work).read()
-    paces = [row["seconds"] / cost(Run.from_json(row["run"])) for row in rows.values()]
+    paces = [row["cpu_seconds"] / cost(Run.from_json(row["run"])) for row in rows.values()]
     pace = sorted(paces)[len(paces) // 2] if paces else 60.0
-    print(f"a run in the middle takes {pace:.0f} s" + ("" if paces else ", it is supposed"))
+    print(f"a run in the middle takes {pace:.0f} s of a core" + ", it is supposed" * (not paces))
     seen: set[Run] = set()
     for stage in stages:
         planned = dict.fromkeys(runs_of(stage, rows, plan=True))
