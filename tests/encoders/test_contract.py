@@ -189,6 +189,8 @@ def test_channels_last_gives_the_same(create_small, name):
 
 
 def test_compiles_to_one_graph(create_small, name):
+    if name in ("resnet50", "densenet121", "seresnet50"):
+        pytest.skip("long, and plain convolutions one after another as in resnet10")
     encoder = create_small(name).eval()
     x = volumes(encoder)
     torch.compiler.reset()
