@@ -40,3 +40,21 @@ def test_is_the_float64_result(
         torch.testing.assert_close(
             value.cpu().double(), reference, atol=tolerance * magnitude, rtol=0
         )
+
+
+@pytest.mark.parametrize("backend", ["chunked", "triton"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_statistics_are_those_of_the_cpu(
+    backend: str, dtype: torch.dtype, batch: Callable[..., Any], similarities: Callable[..., Tensor]
+) -> None:
+    features, target = batch(300, dtype=dtype), similarities(300)
+    options = {"backend": backend, "return_stats": True}
+    exact = similarity_clip_loss(
+        *(leaf.double() for leaf in features), target=target, **{**options, "backend": "chunked"}
+    )
+    actual = similarity_clip_loss(
+        *(leaf.cuda() for leaf in features), target=target.cuda(), **options
+    )
+    expected = exact.statistics.as_dict()
+    for name, value in actual.statistics.as_dict().items():
+        torch.testing.assert_close(value.cpu().double(), expected[name].double(), atol=1e-3, rtol=0)

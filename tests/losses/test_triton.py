@@ -216,6 +216,20 @@ def test_equal_features_share_the_probability() -> None:
     torch.testing.assert_close(columns, expected)
 
 
+@pytest.mark.parametrize("wanted", [(True, False), (False, True)])
+def test_sides_that_nobody_wants_have_no_rows(wanted: tuple[bool, bool]) -> None:
+    images, texts = drawn(40, 33, 8)
+    rows, columns, *_ = sweeps_of(triton_sweeps, images, texts, 14.0)
+    scale = torch.tensor(14.0, device=DEVICE)
+    weights = torch.linspace(-1, 2, 40, device=DEVICE), torch.linspace(-1, 2, 33, device=DEVICE)
+    given = (images, texts, scale, rows, columns, *weights, 0.7, 0)
+    both = triton_sweeps.gradient_products(*given)
+    for product, whole, asked in zip(
+        triton_sweeps.gradient_products(*given, *wanted), both, wanted, strict=True
+    ):
+        assert torch.equal(product, whole if asked else whole[:0])
+
+
 def test_no_rows_leave_the_columns_empty() -> None:
     images, texts = drawn(0, 5, 3)
     rows, columns, image_products, text_products = sweeps_of(triton_sweeps, images, texts, 14.0)
