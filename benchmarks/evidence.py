@@ -89,7 +89,11 @@ def missing_runs(rows: dict[str, Row], stages: list[str]) -> list[Run]:
 
 
 def try_run(run: Run, rows: RowFile, work: Path) -> bool:
-    """Do a run unless another process does; tell whether it was done here."""
+    """Do a run unless another process does, or makes its data; tell whether it was done here."""
+    from evidence_data import is_being_made
+
+    if is_being_made(work, run.data):
+        return False
     with rows.claim(run) as is_ours:
         if is_ours:
             row = execute(run, work)

@@ -54,6 +54,7 @@ PROMPTS: dict[str, str] = {
 }
 """What a volume is asked for without training: prompts by the value of a finding's field."""
 
+_TENSORS = "tensors.safetensors"
 _SLACK = 1.08
 """Patients with two visits make splits a little larger or smaller than asked."""
 
@@ -105,15 +106,30 @@ def load_data(work: Path, settings: DataSettings) -> EvidenceData:
 
     Smaller training splits are the first studies of the middle one.
     """
-    pool = max(settings.train, MIDDLE_TRAIN)
-    sizes = {"train": pool, "validation": VALIDATION, "test": TEST}
-    name = f"seed{settings.seed}-normal{settings.normal_share}-tail{settings.tail}-{pool}"
-    folder = work / "data" / name
-    tensors = folder / "tensors.safetensors"
-    with _locked(work / "data" / f"{name}.lock"):
-        if not tensors.exists():
+    sizes = {"train": _pool(settings), "validation": VALIDATION, "test": TEST}
+    folder = _folder(work, settings)
+    with _locked(folder):
+        if not (folder / _TENSORS).exists():
             _make(folder, settings, sizes)
     return _read(folder, sizes | {"train": settings.train})
+
+
+def is_being_made(work: Path, settings: DataSettings) -> bool:
+    """Whether another process holds this data set, to make it."""
+    try:
+        with _locked(_folder(work, settings), fcntl.LOCK_NB):
+            return False
+    except BlockingIOError:
+        return True
+
+
+def _pool(settings: DataSettings) -> int:
+    return max(settings.train, MIDDLE_TRAIN)
+
+
+def _folder(work: Path, settings: DataSettings) -> Path:
+    parts = (f"seed{settings.seed}", f"normal{settings.normal_share}", f"tail{settings.tail}")
+    return work / "data" / "-".join((*parts, str(_pool(settings))))
 
 
 def _make(folder: Path, settings: DataSettings, sizes: dict[str, int]) -> None:
@@ -145,7 +161,7 @@ def _make(folder: Path, settings: DataSettings, sizes: dict[str, int]) -> None:
         "mirrored_words": _embed(encoder, [str(report.text) for report in mirrored]),
         "prompts": _embed(encoder, list(PROMPTS.values())),
     }
-    with atomic_path(folder / "tensors.safetensors") as temporary:
+    with atomic_path(folder / _TENSORS) as temporary:
         save_file(found, temporary)
 
 
@@ -166,7 +182,7 @@ def _embed(encoder: TextEncoder, texts: list[str]) -> Tensor:
 
 def _read(folder: Path, sizes: dict[str, int]) -> EvidenceData:
     manifest = read_manifest(folder / "manifest.jsonl")
-    tensors = load_file(folder / "tensors.safetensors")
+    tensors = load_file(folder / _TENSORS)
     parts = {name: _part(manifest, name, size, tensors) for name, size in sizes.items()}
     # Each voxel against the training studies: what differs from other heads stands out.
     known = parts["train"].images
@@ -192,11 +208,11 @@ def _part(manifest: Manifest, split: str, size: int, tensors: dict[str, Tensor])
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that a process cannot leave behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def _locked(folder: Path, mode: int = 0) -> Iterator[None]:
+    """Hold a lock on a folder that a process cannot leave behind."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | mode)
         yield
 
 

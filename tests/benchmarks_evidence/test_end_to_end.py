@@ -143,6 +143,19 @@ def test_noise_spoils_its_share_of_the_fields(small):
     assert lost == pytest.approx(0.25, abs=0.12)
 
 
+def test_data_that_another_process_makes_is_not_waited_for(small, monkeypatch):
+    import evidence
+    import evidence_data
+    from evidence_rows import RowFile
+
+    make, work = small
+    run = make("clip", seed=7)
+    with evidence_data._locked(evidence_data._folder(work, run.data)):
+        assert evidence_data.is_being_made(work, run.data)
+        assert not evidence.try_run(run, RowFile(work), work)
+    assert not evidence_data.is_being_made(work, run.data)
+
+
 def test_a_run_that_fails_leaves_a_row(small, monkeypatch):
     import evidence_training
     from evidence import execute
