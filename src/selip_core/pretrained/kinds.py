@@ -25,7 +25,7 @@ class Kind:
         home: The package that offers the class.
         task: The name that the Hugging Face hub has for what it does.
         settings: A dataclass of what :attr:`build` needs, of values that JSON can hold; its
-            ``__pydantic_config__`` is :data:`~selip_core.pretrained.schema.STRICT`.
+            ``__pydantic_config__`` is ``selip_core.pretrained.STRICT``.
         describe: Returns the settings of a module, and may write further files into the folder.
         build: Returns a module, with any weights, from settings, the folder, and where the settings
             stand, for messages.
