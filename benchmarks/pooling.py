@@ -5,7 +5,7 @@ in which site, of which kind. All that differs is the pooling. The kind is the c
 depend on where a lesion is. Each seed has its own split by patient, initial weights and order of
 volumes, which all poolings share, so that differences are paired.
 
-Run: ``python benchmarks/pooling.py --work DIR [--seeds 4]``. What is simulated already is used.
+Run: ``python benchmarks/pooling.py --work DIR [--seeds 8]``. What is simulated already is used.
 """
 
 import argparse
@@ -146,7 +146,7 @@ def main() -> None:
     """Train with every pooling and seed, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=8)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     study = load(arguments.work)

@@ -9,6 +9,7 @@ from typing import Any
 import encoder_speed
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from encoder_results import pooling_rows
 from evidence_results import TABLES as EVIDENCE_TABLES
 from loss_results import (
     communication_rows,
@@ -104,6 +105,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Rows]]] = {
     "loss-step": ("loss", step_rows),
     "loss-target": ("loss", target_rows),
     "loss-time": ("loss", time_rows),
+    "pooling": ("pooling", pooling_rows),
     "seeds": ("demo_seeds", seed_rows),
     "single-seeds": ("demo_seeds", single_seed_rows),
     "similarity-bars": ("similarity", bar_rows),
