@@ -69,12 +69,13 @@ class ImageEncoderConfig(_Section):
 
     Attributes:
         name: A name of ``selip_core.list_image_encoders()``.
-        pooling: ``"avg"``, or ``"grid"``, which keeps coarse position.
+        pooling: ``"avg"``, ``"gem"``, ``"attention"``, ``"grid"`` or ``"cls"``, as
+            :func:`~selip_core.create_image_encoder` knows them.
         options: Further arguments of that encoder, such as ``{"width": 0.25}``.
     """
 
     name: str = "resnet18"
-    pooling: Literal["avg", "grid"] = "avg"
+    pooling: Literal["avg", "gem", "attention", "grid", "cls"] = "avg"
     options: dict[str, Any] = Field(default_factory=dict)
 
 
