@@ -65,5 +65,5 @@ def refusal(name: str, size: Size) -> str | None:
         try:
             encoder.spec.check_input(torch.empty(1, 1, *size))
         except ValueError as error:
-            return str(error)
+            return str(error).rpartition("; ")[2]
     return None
