@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from selip_core.dual_encoder import DualEncoder
-from selip_core.encoders import parameter_groups
+from selip_core.encoders import StudyEncoder, parameter_groups
 
 
 def by_name(groups):
@@ -53,6 +53,17 @@ def test_the_rest_of_a_model_learns_at_the_full_rate(create_small):
     assert groups["text_encoder.weight"]["lr"] == 1.0
     assert groups["image_encoder.network.conv1.weight"]["lr"] == pytest.approx(1e-5)
     assert groups["log_logit_scale"]["weight_decay"] == 0.0
+
+
+def test_embeddings_do_not_decay(create_small):
+    study = StudyEncoder(create_small("resnet10"), sequences=("T1", "FLAIR"), heads=1)
+    model = DualEncoder(study, nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 6)))
+    groups = by_name(parameter_groups(model, 1e-3, weight_decay=0.1))
+    tokens = [name for name in groups if "token" in name or "kind" in name]
+    assert len(tokens) >= 2
+    for name in (*tokens, "text_encoder.0.weight"):
+        assert groups[name]["weight_decay"] == 0.0, name
+    assert groups["text_encoder.1.weight"]["weight_decay"] == 0.1
 
 
 def test_an_optimiser_takes_them(create_small):

@@ -17,7 +17,7 @@ def parameter_groups(
     what belongs to no image encoder, such as the text encoder of a dual encoder.
 
     Weight decay is for the weights of linear layers and convolutions. Biases, normalisations,
-    scales, tokens, and embeddings of positions have none.
+    scales, tokens, and embeddings of positions, kinds and words have none.
 
     Args:
         module: An image encoder, or a model that holds some.
@@ -44,11 +44,13 @@ def parameter_groups(
     if not 0 < layer_decay <= 1:
         raise ValueError(f"layer_decay must be above 0 and at most 1, got {layer_decay}")
     shares = _shares_of_the_rate(module, layer_decay)
+    embeddings = {id(each.weight) for each in module.modules() if isinstance(each, nn.Embedding)}
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
-        share, decays = shares.get(id(parameter), 1.0), _decays(name, parameter)
+        share = shares.get(id(parameter), 1.0)
+        decays = _is_kernel(name, parameter) and id(parameter) not in embeddings
         group = groups.setdefault(
             (share, decays),
             {
@@ -76,6 +78,6 @@ def _shares_of_the_rate(module: nn.Module, layer_decay: float) -> dict[int, floa
     return shares
 
 
-def _decays(name: str, parameter: nn.Parameter) -> bool:
+def _is_kernel(name: str, parameter: nn.Parameter) -> bool:
     owner, _, own_name = name.rpartition(".")
     return own_name.endswith("weight") and parameter.ndim > 1 and "position" not in owner
