@@ -9,7 +9,10 @@ from selip_core.encoders.spec import Size
 
 
 def resize_positions(
-    positions: Float[Tensor, "1 patches channels"], grid: Size, new_grid: Size
+    positions: Float[Tensor, "1 patches channels"],
+    grid: Size,
+    new_grid: Size,
+    align_corners: bool = False,
 ) -> Float[Tensor, "1 new_patches channels"]:
     """Return the position embeddings of another grid of patches over the same field of view.
 
@@ -19,6 +22,8 @@ def resize_positions(
         positions: Embeddings of the patches of ``grid``, counted along width first, depth last.
         grid: Patches along (depth, height, width).
         new_grid: Patches that are asked for.
+        align_corners: Whether the outermost patches keep their place, rather than the outer edges
+            of the field of view.
 
     Example:
         >>> positions = torch.tensor([[[0.0], [4.0]]])
@@ -29,7 +34,9 @@ def resize_positions(
         return positions
     depth, height, width = grid
     field = rearrange(positions, "1 (d h w) c -> 1 c d h w", d=depth, h=height, w=width)
-    resized = nn.functional.interpolate(field, size=new_grid, mode="trilinear", align_corners=False)
+    resized = nn.functional.interpolate(
+        field, size=new_grid, mode="trilinear", align_corners=align_corners
+    )
     return rearrange(resized, "1 c d h w -> 1 (d h w) c")
 
 

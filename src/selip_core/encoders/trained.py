@@ -6,6 +6,8 @@ from pathlib import Path
 from selip_core.pretrained.hub import local_folder
 
 PICKLED = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".tar"})
+"""Endings of files that PyTorch and others pickle."""
+
 WEIGHTS = "model.safetensors"
 
 
@@ -22,15 +24,20 @@ def find_weights(pretrained: str | os.PathLike[str]) -> Path:
     """
     path = Path(pretrained)
     if path.suffix.lower() in PICKLED:
-        raise ValueError(
-            f"{path} is pickled, and unpickling can run any code: if you trust it, turn it into "
-            "safetensors by `selip convert-weights`"
-        )
+        raise pickled_error(path)
     if path.is_file():
         return path
     if path.suffix == ".safetensors":
         raise FileNotFoundError(f"there is no file {path}")
     return _file_in(local_folder(pretrained))
+
+
+def pickled_error(path: Path) -> ValueError:
+    """Return the error of a file that is pickled, which tells how to convert it."""
+    return ValueError(
+        f"{path} is pickled, and unpickling can run any code: if you trust it, convert it once by "
+        f"`selip convert-weights {path.name} {path.stem}.safetensors`"
+    )
 
 
 def _file_in(folder: Path) -> Path:

@@ -5,9 +5,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from selip_core.encoders.trained import PICKLED, pickled_error
 from selip_core.encoders.weights.layout import Tensors
 
-PICKLED = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".tar"})
 ALIASES = "aliases"
 """Where a header tells, as JSON, which names stand for the tensor of another name."""
 
@@ -75,7 +75,4 @@ def _require_safetensors(path: Path) -> None:
     is_safetensors = start[8:9] == b"{"
     is_pickled = path.suffix.lower() in PICKLED or start.startswith((_ZIP, _PICKLE))
     if is_pickled and not is_safetensors:
-        raise ValueError(
-            f"{path} is pickled, and unpickling can run any code: convert it once by "
-            f"`selip convert-weights {path.name} {path.stem}.safetensors`"
-        )
+        raise pickled_error(path)

@@ -1,10 +1,9 @@
 """Tables of relative positions, for another window."""
 
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import interpolate
 
+from selip_core.encoders.patches import resize_positions
 from selip_core.encoders.spec import Size
 
 
@@ -36,10 +35,9 @@ def resize_bias_table(
         >>> resize_bias_table(torch.tensor([[-1.0], [0.0], [1.0]]), (1, 1, 2), (1, 1, 3)).flatten()
         tensor([-1.0000, -0.5000,  0.0000,  0.5000,  1.0000])
     """
-    d, h, w = offsets(window)
-    volume = rearrange(table.float(), "(d h w) heads -> 1 heads d h w", d=d, h=h, w=w)
-    resized = interpolate(volume, size=offsets(new_window), mode="trilinear", align_corners=True)
-    return rearrange(resized, "1 heads d h w -> (d h w) heads").to(table)
+    rows = table.float().unsqueeze(0)
+    resized = resize_positions(rows, offsets(window), offsets(new_window), align_corners=True)
+    return resized.squeeze(0).to(table)
 
 
 def offsets(window: Size) -> Size:
