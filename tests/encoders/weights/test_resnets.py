@@ -68,8 +68,31 @@ def test_with_medicalnets_stem_it_is_their_network(save, monai_resnet, depth, ki
         )
 
 
-def test_a_stem_of_another_kernel_stays_random_and_says_so(save, monai_resnet, caplog):
-    report = load_weights(small(10, stem="cubic"), save(monai_resnet(10).state_dict()))
+def test_a_stem_of_another_kernel_is_refused_with_the_ones_that_fit(save, monai_resnet):
+    encoder = small(10, stem="cubic")
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    path = save(under("module.", monai_resnet(10).state_dict()))
+    told = r"first layer, network\.conv1\.weight: its shape is \(4, 1, 7, 7, 7\) in the file and "
+    with pytest.raises(WeightsError, match=told) as caught:
+        load_weights(encoder, path)
+    assert caught.value.report.share > 0.9
+    assert "stems, 'paper', 'medicalnet', 'medicalnet_strided' have" in str(caught.value)
+    assert '`resnet10` to `resnet200`, with `stem="medicalnet"`' in str(caught.value)
+    for name, tensor in encoder.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_a_file_without_a_first_layer_is_refused(save, monai_resnet):
+    tensors = monai_resnet(10).state_dict()
+    encoder = small(10)
+    del tensors["conv1.weight"]
+    with pytest.raises(WeightsError, match=r"network\.conv1\.weight: the file has none\."):
+        load_weights(encoder, save(tensors), format="monai-resnet")
+
+
+def test_a_stem_of_another_kernel_stays_random_if_that_is_asked_for(save, monai_resnet, caplog):
+    path = save(monai_resnet(10).state_dict())
+    report = load_weights(small(10, stem="cubic"), path, random_first_layer=True)
     assert report.unmatched_encoder == ("network.conv1.weight",)
     assert report.mismatched["network.conv1.weight"] == ((4, 1, 7, 7, 7), (4, 1, 3, 3, 3))
     assert "which stay random: network.conv1.weight" in caplog.text

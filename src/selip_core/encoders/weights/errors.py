@@ -1,5 +1,6 @@
 """The error of weights that do not fit, and why they may not."""
 
+from selip_core.encoders.resnet_network import STEMS
 from selip_core.encoders.weights.report import LoadReport, listed, percent
 
 
@@ -10,16 +11,52 @@ class WeightsError(ValueError):
         report: What would have been loaded.
     """
 
-    def __init__(self, report: LoadReport, minimum_share: float) -> None:
+    def __init__(self, report: LoadReport, reason: str) -> None:
         self.report = report
-        super().__init__(
-            f"{report.file} (format {report.format}) fits {percent(report.share)} of the encoder's "
-            f"parameters, and {percent(report.used_share)} of the file would be used; both must be "
-            f"at least {percent(minimum_share)} (minimum_share), so nothing was loaded"
-            f"\n  in the encoder, not in the file: {listed(report.unmatched_encoder)}"
-            f"\n  in the file, not in the encoder: {listed(report.unmatched_file)}"
-            f"\n  likely cause: {likely_cause(report)}"
-        )
+        super().__init__(f"{report.file} (format {report.format}) {reason}")
+
+
+def too_little(report: LoadReport, minimum_share: float) -> WeightsError:
+    """Return the error of a share that is under the bar."""
+    return WeightsError(
+        report,
+        f"fits {percent(report.share)} of the encoder's parameters, and "
+        f"{percent(report.used_share)} of the file would be used; both must be at least "
+        f"{percent(minimum_share)} (minimum_share), so nothing was loaded"
+        f"\n  in the encoder, not in the file: {listed(report.unmatched_encoder)}"
+        f"\n  in the file, not in the encoder: {listed(report.unmatched_file)}"
+        f"\n  likely cause: {likely_cause(report)}",
+    )
+
+
+def no_first_layer(report: LoadReport, name: str, encoders: str) -> WeightsError:
+    """Return the error of a first layer that would stay random.
+
+    Args:
+        report: What would have been loaded.
+        name: The name of that layer's weight in the encoder.
+        encoders: The encoders that the format fits.
+    """
+    cause = "the file has none"
+    if name in report.mismatched:
+        have, want = report.mismatched[name]
+        cause = f"its shape is {have} in the file and {want} in the encoder{_stems(have, want)}"
+    return WeightsError(
+        report,
+        f"does not fit the encoder's first layer, {name}: {cause}. All that follows would read "
+        "what a random layer makes of the volume, so nothing was loaded. Make the encoder with the "
+        f"stem or the patch of the file (this format fits {encoders}); "
+        "load_weights(..., random_first_layer=True) loads the rest all the same",
+    )
+
+
+def _stems(have: tuple[int, ...], want: tuple[int, ...]) -> str:
+    """What a ResNet would be made with, if both are kernels of one."""
+    kernels = {stem.kernel for stem in STEMS.values()}
+    if not {have[2:], want[2:]} <= kernels:
+        return ""
+    fitting = [repr(name) for name, stem in STEMS.items() if stem.kernel == have[2:]]
+    return f" (of a ResNet's stems, {', '.join(fitting)} have that of the file)"
 
 
 def likely_cause(report: LoadReport) -> str:

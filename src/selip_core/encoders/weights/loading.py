@@ -11,12 +11,12 @@ import torch
 from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.spec import ImageEncoderSpec, Size
 from selip_core.encoders.weights.channels import Channels, require_mode
-from selip_core.encoders.weights.errors import WeightsError
+from selip_core.encoders.weights.errors import no_first_layer, too_little
 from selip_core.encoders.weights.file import WeightsFile, read_weights
 from selip_core.encoders.weights.formats import choose_format
 from selip_core.encoders.weights.layout import WeightFormat
 from selip_core.encoders.weights.matching import Adaptation, Match, match
-from selip_core.encoders.weights.network import POOLING
+from selip_core.encoders.weights.network import POOLING, first_layer
 from selip_core.encoders.weights.report import LoadReport, listed
 from selip_core.pretrained.source import WeightsSource
 
@@ -33,6 +33,7 @@ def load_weights(
     channels: Channels = "sum",
     minimum_share: float = 0.9,
     grid: Size | None = None,
+    random_first_layer: bool = False,
 ) -> LoadReport:
     """Load published weights into an encoder, and tell what fitted.
 
@@ -52,12 +53,13 @@ def load_weights(
             pooling, and of the file's without its heads.
         grid: Patches along (depth, height, width) that the file's positional embeddings stand for;
             by default a cube.
+        random_first_layer: Load the rest even where the first layer does not fit, and stays random.
 
     Returns:
         What was loaded; ``print`` it.
 
     Raises:
-        WeightsError: If too little fits; the encoder is as it was.
+        WeightsError: If too little fits, or the first layer does not; the encoder is as it was.
         ValueError: If the file is no file of safetensors, is damaged, or is of no known format or
             of several; or if an argument is none of its choices.
         OSError: If the file cannot be read.
@@ -83,7 +85,10 @@ def load_weights(
     found = match(layout, file.tensors, Adaptation(encoder, channels, grid))
     report = _report(file, layout, found)
     if min(report.share, report.used_share) < minimum_share:
-        raise WeightsError(report, minimum_share)
+        raise too_little(report, minimum_share)
+    first = _random_first_layer(encoder, found)
+    if first is not None and not random_first_layer:
+        raise no_first_layer(report, first, layout.encoders)
     spec = _described(encoder.spec, layout, report.source, _spacing(file))
     with torch.no_grad():
         for place, value in (*found.matched, *found.filled):
@@ -95,7 +100,14 @@ def load_weights(
             listed(report.unmatched_encoder),
         )
     encoder.spec = spec
+    _log.info("loaded weights\n%s", report)
     return report
+
+
+def _random_first_layer(encoder: ImageEncoder, found: Match) -> str | None:
+    """The name of the first layer's weight, if nothing in the file fits it."""
+    first = first_layer(encoder)
+    return next((place.name for place in found.unmatched if place.tensor is first), None)
 
 
 def _report(file: WeightsFile, layout: WeightFormat, found: Match) -> LoadReport:
