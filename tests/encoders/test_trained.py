@@ -32,12 +32,13 @@ def test_a_file(tmp_path, trained):
     assert same(encoder, trained)
 
 
-def test_a_saved_folder_tells_what_was_trained_on(tmp_path, trained):
+def test_a_saved_folder_tells_what_was_trained_on(tmp_path, trained, caplog):
     trained.save_pretrained(tmp_path / "model")
     encoder = create_image_encoder("resnet10", pretrained=tmp_path / "model", **SMALL)
     assert same(encoder, trained)
     assert encoder.training
     assert encoder.spec == trained.spec
+    assert caplog.text == ""
 
 
 def test_another_pooling_and_more_channels_start_from_the_same_network(tmp_path, trained):
@@ -48,6 +49,16 @@ def test_another_pooling_and_more_channels_start_from_the_same_network(tmp_path,
     assert encoder.spec.in_channels == 2
     ours, theirs = encoder.network.state_dict(), trained.network.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs if key != "conv1.weight")
+
+
+def test_another_network_that_fits_is_told(tmp_path, trained, caplog):
+    trained.save_pretrained(tmp_path / "model")
+    encoder = create_image_encoder(
+        "resnet10", pooling="grid", stem="medicalnet", pretrained=tmp_path / "model", **SMALL
+    )
+    assert encoder.spec.stage_strides != trained.spec.stage_strides
+    assert "pooling 'avg' there and 'grid' here, stem 'paper' there and 'medical" in caplog.text
+    assert "ImageEncoder.from_pretrained makes it as it was" in caplog.text
 
 
 def test_too_little_that_fits_is_refused(tmp_path, trained):

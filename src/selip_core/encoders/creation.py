@@ -1,5 +1,6 @@
 """An image encoder by name, with random or trained weights."""
 
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import Any
 
 from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.pooling import PoolingFactory
-from selip_core.encoders.registry import build
+from selip_core.encoders.registry import all_options, build
 from selip_core.encoders.settings import ImageEncoderSettings
 from selip_core.encoders.trained import find_weights, is_saved
+
+_log = logging.getLogger(__name__)
 
 
 def create_image_encoder(
@@ -20,7 +23,12 @@ def create_image_encoder(
     pretrained: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> ImageEncoder:
-    """Return a new encoder, with random weights or those given.
+    """Return a new encoder, with random weights or those given, in training mode.
+
+    It is what you describe here, whatever the weights come from: other channels, another pooling or
+    other options may fit as well, and for what a saved folder was made with and this is not, there
+    is a warning. For the encoder as it was saved, in evaluation mode, ask
+    ``ImageEncoder.from_pretrained``.
 
     Args:
         name: One of :func:`list_image_encoders`.
@@ -64,11 +72,39 @@ def _load(encoder: ImageEncoder, weights: Path) -> None:
 
     load_weights(encoder, weights)
     if is_saved(weights.parent):
-        trained = ImageEncoder.from_pretrained(weights.parent).spec
+        trained = ImageEncoder.from_pretrained(weights.parent)
+        _warn_if_made_otherwise(encoder, trained, weights.parent)
         encoder.spec = replace(
             encoder.spec,
-            orientation=trained.orientation,
-            spacing=trained.spacing,
-            intensity=trained.intensity,
-            weights=trained.weights,
+            orientation=trained.spec.orientation,
+            spacing=trained.spec.spacing,
+            intensity=trained.spec.intensity,
+            weights=trained.spec.weights,
         )
+
+
+def _warn_if_made_otherwise(encoder: ImageEncoder, trained: ImageEncoder, folder: Path) -> None:
+    """Warn of settings that differ from the saved encoder's: weights may fit another network."""
+    ours, theirs = _made_with(encoder), _made_with(trained)
+    differences = [
+        f"{key} {theirs.get(key)!r} there and {ours.get(key)!r} here"
+        for key in ours | theirs
+        if ours.get(key) != theirs.get(key)
+    ]
+    if differences:
+        _log.warning(
+            "the encoder of %s was made otherwise, and what fits was taken: %s; "
+            "ImageEncoder.from_pretrained makes it as it was",
+            folder,
+            ", ".join(differences),
+        )
+
+
+def _made_with(encoder: ImageEncoder) -> dict[str, Any]:
+    settings = encoder.settings
+    assert settings is not None  # both were made by name
+    values = {key: getattr(settings, key) for key in ("name", "embed_dim", "pooling")}
+    return values | {
+        key: tuple(each) if isinstance(each, list) else each
+        for key, each in all_options(settings).items()
+    }

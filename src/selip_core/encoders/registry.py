@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -103,12 +103,12 @@ def build(settings: ImageEncoderSettings) -> nn.Module:
         ValueError: If no encoder has this name, or if it has no such option.
     """
     factory = _find(settings.name).factory
-    parameters = inspect.signature(factory).parameters.values()
-    allowed = [parameter.name for parameter in parameters if parameter.name not in _COMMON]
-    unknown = sorted(settings.options.keys() - set(allowed))
-    if unknown and all(p.kind is not p.VAR_KEYWORD for p in parameters):
+    options = _options(factory)
+    unknown = sorted(settings.options.keys() - {option.name for option in options})
+    if unknown and all(option.kind is not option.VAR_KEYWORD for option in options):
         raise ValueError(
-            f"{settings.name} has no option {', '.join(unknown)}; its options are {allowed}"
+            f"{settings.name} has no option {', '.join(unknown)}; its options are "
+            f"{[option.name for option in options]}"
         )
     encoder = factory(
         in_channels=settings.in_channels,
@@ -118,6 +118,26 @@ def build(settings: ImageEncoderSettings) -> nn.Module:
     )
     encoder.settings = settings  # type: ignore[assignment]  # a plain attribute
     return encoder
+
+
+def all_options(settings: ImageEncoderSettings) -> dict[str, Any]:
+    """Return the options of an encoder, with the defaults of those that are not given.
+
+    Raises:
+        ValueError: If no encoder has this name.
+
+    Example:
+        >>> all_options(ImageEncoderSettings("resnet10", options={"width": 0.5}))
+        {'stem': 'paper', 'stages': 4, 'width': 0.5}
+    """
+    options = _options(_find(settings.name).factory)
+    defaults = {each.name: each.default for each in options if each.default is not each.empty}
+    return defaults | dict(settings.options)
+
+
+def _options(factory: EncoderFactory) -> list[inspect.Parameter]:
+    parameters = inspect.signature(factory).parameters.values()
+    return [parameter for parameter in parameters if parameter.name not in _COMMON]
 
 
 def _words_and_numbers(name: str) -> list[str | int]:
