@@ -13,7 +13,6 @@ from sphinx.application import Sphinx
 from selip_core.encoders import ImageEncoder, create_image_encoder, list_image_encoders
 from selip_core.encoders.registry import published_weights
 from selip_core.encoders.spec import Size
-from selip_core.encoders.weights import WEIGHT_FORMATS
 
 HEADER = ["name", "parameters", "strides", "sizes", "network", "published weights"]
 MEASURED = RESULTS / "encoders.json"
@@ -49,10 +48,7 @@ def memory_of_a_step() -> dict[str, str]:
 
 def row_of(name: str) -> list[str]:
     """Return what is told of an encoder, or what has to be installed for it."""
-    weights = ", ".join(
-        f"{fitting} ({WEIGHT_FORMATS[fitting].source.licence})"
-        for fitting in published_weights(name)
-    )
+    weights = ", ".join(published_weights(name))
     try:
         with torch.device("meta"):
             encoder = create_image_encoder(name)
@@ -85,7 +81,8 @@ def network_of(encoder: ImageEncoder) -> str:
         package = type(module).__module__.partition(".")[0]
         if package not in ("selip_core", "torch"):
             told = metadata(package.replace("_", "-"))
-            return f"{told['Name']} ({licence_of(told)})"
+            # With hyphens, a name can be broken into lines.
+            return f"{told['Name'].replace('_', '-')} ({licence_of(told)})"
     return "selip-core"
 
 
