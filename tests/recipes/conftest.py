@@ -91,7 +91,7 @@ def make_config(text_encoder):
             "objective": {"target": "identical"},
         }
         for key, value in changes.items():
-            values[key] = values[key] | value if isinstance(value, dict) else value
+            values[key] = values.get(key, {}) | value if isinstance(value, dict) else value
         return PretrainConfig(**values)
 
     return make

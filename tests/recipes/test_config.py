@@ -2,7 +2,7 @@ import pytest
 
 from selip_core.errors import DataError
 from selip_core.recipes import PretrainConfig, read_config
-from selip_core.recipes.config import config_differences
+from selip_core.recipes.config_file import config_differences
 
 
 def test_toml_and_json_agree(tmp_path):
@@ -15,9 +15,12 @@ def test_toml_and_json_agree(tmp_path):
 
 
 def test_a_written_config_is_read_back(tmp_path):
-    config = PretrainConfig(seed=3, image_encoder={"options": {"width": 0.25}})
+    text = {"frozen": False, "lora": {"target_modules": ("q", "v")}, "chunking": {"overlap": 8}}
+    config = PretrainConfig(seed=3, image_encoder={"options": {"width": 0.25}}, text_encoder=text)
     (tmp_path / "config.json").write_text(config.model_dump_json())
-    assert read_config(tmp_path / "config.json") == config
+    written = read_config(tmp_path / "config.json")
+    assert config_differences(written, config) == []
+    assert (written.text_encoder.lora.rank, written.text_encoder.chunking.overlap) == (8, 8)
 
 
 def test_all_wrong_settings_are_told_with_their_place(tmp_path):
@@ -38,7 +41,7 @@ def test_an_unknown_setting_of_a_section_is_looked_for_there(tmp_path):
     with pytest.raises(DataError) as caught:
         read_config(path)
     assert "optimizer.warm_up: unknown setting; did you mean 'warmup'?" in str(caught.value)
-    told = "text_encoder.epochs: unknown setting; there are name, pooling, frozen"
+    told = "text_encoder.epochs: unknown setting; there are name, pooling, max_length, frozen"
     assert told in str(caught.value)
 
 
@@ -74,6 +77,25 @@ def test_differences_name_the_setting():
         ("[data]\nsize = [48, -1, 48]", "data: size must"),
         ("[data]\nsequences = []", r"data\.sequences: .*at least 1 item"),
         ("[optimizer]\nlearning_rate_text = inf", "Input should be a finite number"),
+        (
+            "[image_encoder]\nfreeze_stages = 2",
+            "image_encoder: freeze_stages keeps .* without 'pretrained' they are random",
+        ),
+        ("[optimizer]\nlayer_decay = 0", r"optimizer\.layer_decay: Input should be greater than 0"),
+        (
+            "[text_encoder]\nlora = {rank = 8}",
+            "text_encoder: lora trains adapters .* set frozen to",
+        ),
+        (
+            "[text_encoder]\nfrozen = false\nlora = {rank = 0}",
+            r"text_encoder\.lora: rank must be at least 1",
+        ),
+        ("[text_encoder]\nchunking = {overlap = -1}", r"text_encoder\.chunking: overlap must be"),
+        (
+            "[text_encoder]\nchunking = {overlaps = 3}",
+            r"text_encoder\.chunking\.overlaps: unknown setting; did you mean 'overlap'\?",
+        ),
+        ("[text_encoder]\nlora = {x = 1}", "unknown setting; there are rank, alpha, dropout, targ"),
         ("seed = -3", "seed: Input should be greater than or equal to 0"),
     ],
 )

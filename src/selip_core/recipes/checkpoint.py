@@ -9,6 +9,7 @@ import json
 import logging
 import random
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from selip_core.encoders import ImageEncoder, WeightsSource
 from selip_core.files import atomic_folder
 
 _TENSORS = "tensors.safetensors"
@@ -71,11 +73,14 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
 def state_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     """Weights and buffers, AdamW's moments, and the states of torch's generators.
 
-    Parameters without gradient are left out: a frozen backbone is read from where it came.
+    What a text backbone does not train is left out: it is read from where its tokenizer is. Frozen
+    stages of an image encoder are in, as the file that they came from need not stay.
     """
-    frozen = _frozen_names(model)
+    left_out = _left_out(model)
     tensors = {
-        f"model.{name}": tensor for name, tensor in model.state_dict().items() if name not in frozen
+        f"model.{name}": tensor
+        for name, tensor in model.state_dict().items()
+        if name not in left_out
     }
     for place, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{place}.{name}": tensor for name, tensor in moments.items()}
@@ -92,7 +97,7 @@ def restore_tensors(model: nn.Module, optimizer: Optimizer, tensors: dict[str, T
         ValueError: If the weights are not those of this model.
     """
     result = model.load_state_dict(_under("model.", tensors), strict=False)
-    if result.unexpected_keys or set(result.missing_keys) != _frozen_names(model):
+    if result.unexpected_keys or set(result.missing_keys) != _left_out(model):
         raise ValueError(
             "the checkpoint does not fit the model: "
             f"{len(result.unexpected_keys)} of its tensors have no place there; "
@@ -136,8 +141,26 @@ def restore_random_scalars(scalars: dict[str, Any]) -> None:
     np.random.set_state(state)  # noqa: NPY002
 
 
-def _frozen_names(model: nn.Module) -> set[str]:
-    return {name for name, value in model.named_parameters() if not value.requires_grad}
+def source_scalars(image_encoder: nn.Module) -> dict[str, Any]:
+    """Where pretrained weights of the image encoder came from, for the card of the model."""
+    if not isinstance(image_encoder, ImageEncoder) or image_encoder.spec.weights is None:
+        return {}
+    return {"weights": asdict(image_encoder.spec.weights)}
+
+
+def restore_source(image_encoder: nn.Module, scalars: dict[str, Any]) -> None:
+    """Put back what ``source_scalars`` took."""
+    if isinstance(image_encoder, ImageEncoder) and "weights" in scalars:
+        source = WeightsSource(**scalars["weights"])
+        image_encoder.spec = replace(image_encoder.spec, weights=source)
+
+
+def _left_out(model: nn.Module) -> set[str]:
+    return {
+        name
+        for name, value in model.named_parameters()
+        if name.startswith("text_encoder.") and not value.requires_grad
+    }
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

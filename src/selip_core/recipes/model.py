@@ -1,17 +1,19 @@
 """The dual encoder that a configuration describes: built, saved, loaded."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from selip_core._optional import require
 from selip_core.dual_encoder import DualEncoder
-from selip_core.encoders import create_image_encoder
+from selip_core.encoders import ImageEncoder, create_image_encoder
 from selip_core.files import atomic_folder
 from selip_core.pretrained import ModelCard, write_model
-from selip_core.recipes.config import DataConfig, PretrainConfig, read_config
+from selip_core.recipes.config import PretrainConfig
+from selip_core.recipes.config_file import read_config
+from selip_core.recipes.preparation import prepared_spec, warn_other_preparation
 from selip_core.text import TextEncoder
 
 PRETRAINING = "pretraining.json"
@@ -20,30 +22,21 @@ PRETRAINING = "pretraining.json"
 _MODEL = "model"
 
 
-def build_model(config: PretrainConfig) -> DualEncoder:
-    """The model at the start of training: its weights are drawn from torch's global generator.
+def build_model(config: PretrainConfig, pretrained: bool = True) -> DualEncoder:
+    """The model at the start of training: what is random comes from torch's global generator.
+
+    Args:
+        config: The settings.
+        pretrained: False leaves the image encoder random whatever the settings say: a checkpoint
+            is to replace its weights.
 
     Raises:
-        ValueError: If an encoder or one of its options is not known.
-        OSError: If the text encoder's folder is not there.
+        ValueError: If an encoder or one of its options is not known, or weights do not fit.
+        OSError: If the text encoder's folder or the image encoder's weights are not there.
         ImportError: If ``"embedded"`` is asked for and the extra ``demo`` is not installed.
     """
-    image_encoder = create_image_encoder(
-        config.image_encoder.name,
-        in_channels=1,
-        embed_dim=config.embed_dim,
-        pooling=config.image_encoder.pooling,
-        **config.image_encoder.options,
-    )
-    image_encoder.spec = replace(
-        image_encoder.spec, spacing=config.data.spacing, intensity=_intensity(config.data)
-    )
-    text_encoder = TextEncoder(
-        _text_encoder_folder(config.text_encoder.name),
-        embed_dim=config.embed_dim,
-        pooling=config.text_encoder.pooling,
-        frozen=config.text_encoder.frozen,
-    )
+    image_encoder = _build_image_encoder(config, pretrained)
+    text_encoder = _build_text_encoder(config)
     model = DualEncoder(
         image_encoder, text_encoder, initial_logit_scale=config.objective.initial_logit_scale
     )
@@ -53,12 +46,37 @@ def build_model(config: PretrainConfig) -> DualEncoder:
     return model
 
 
-def _intensity(config: DataConfig) -> str:
-    lower, upper = config.percentiles
-    return (
-        f"clipped at percentiles {lower:g} and {upper:g}, then zero mean and unit variance over "
-        "the voxels above the mean"
+def _build_image_encoder(config: PretrainConfig, pretrained: bool) -> ImageEncoder:
+    settings = config.image_encoder
+    weights = settings.pretrained if pretrained else None
+    encoder = create_image_encoder(
+        settings.name,
+        in_channels=1,
+        embed_dim=config.embed_dim,
+        pooling=settings.pooling,
+        pretrained=weights,
+        **settings.options,
     )
+    if weights is not None:
+        warn_other_preparation(encoder.spec, config.data)
+    encoder.spec = prepared_spec(encoder.spec, config.data)
+    encoder.gradient_checkpointing = settings.gradient_checkpointing
+    return encoder.freeze(settings.freeze_stages)
+
+
+def _build_text_encoder(config: PretrainConfig) -> TextEncoder:
+    settings = config.text_encoder
+    encoder = TextEncoder(
+        _text_encoder_folder(settings.name),
+        embed_dim=config.embed_dim,
+        pooling=settings.pooling,
+        max_length=settings.max_length,
+        frozen=settings.frozen,
+        lora=settings.lora,
+        chunking=settings.chunking,
+    )
+    encoder.gradient_checkpointing = settings.gradient_checkpointing
+    return encoder
 
 
 def _text_encoder_folder(name: str) -> str:
@@ -83,17 +101,28 @@ def save_model(folder: Path, model: DualEncoder, config: PretrainConfig, card: M
 
 
 def without_paths(config: PretrainConfig) -> PretrainConfig:
-    """The settings without the path of a text encoder that was a folder: it tells of the machine.
+    """The settings without paths, which tell of the machine; of image weights the name stays.
 
     Example:
-        >>> without_paths(PretrainConfig()).text_encoder.name
-        'embedded'
+        >>> settings = {"pretrained": "/home/anna/resnet_50.safetensors"}
+        >>> without_paths(PretrainConfig(image_encoder=settings)).image_encoder.pretrained
+        'resnet_50.safetensors'
     """
-    text_encoder = config.text_encoder
-    if not Path(text_encoder.name).is_absolute() and not Path(text_encoder.name).exists():
-        return config
-    copied = text_encoder.model_copy(update={"name": "text_encoder"})  # where it now lies
-    return config.model_copy(update={"text_encoder": copied})
+    changes: dict[str, Any] = {}
+    if _is_path(config.text_encoder.name):
+        copied = {"name": "text_encoder"}  # where it now lies
+        changes["text_encoder"] = config.text_encoder.model_copy(update=copied)
+    weights = config.image_encoder.pretrained
+    if weights is not None and (_is_path(weights) or weights.endswith(".safetensors")):
+        name = {"pretrained": Path(weights).name}
+        changes["image_encoder"] = config.image_encoder.model_copy(update=name)
+    return config.model_copy(update=changes)
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name is no model of the hub; a folder that is gone by now may have more parts."""
+    path = Path(name)
+    return path.is_absolute() or path.exists() or len(path.parts) > 2
 
 
 def load_model(folder: str | os.PathLike[str]) -> tuple[DualEncoder, PretrainConfig]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from selip_core.files import atomic_path
 from selip_core.folders import require_writable
-from selip_core.recipes.config import flatten
+from selip_core.recipes.config_file import flatten
 
 
 class Phases:

@@ -47,7 +47,8 @@ def pretrain(
         manifest: The manifest; its reports stand beside it.
         config: The settings.
         out: The run's folder; a new one, or with ``resume`` that of a run that was stopped.
-        resume: Go on from the last checkpoint of ``out``.
+        resume: Go on from the last checkpoint of ``out``; pretrained image weights are not read
+            again.
         cache: A folder that keeps preprocessed volumes between runs.
         progress: Show a progress bar.
 
@@ -76,7 +77,7 @@ def pretrain(
 
     accelerator = make_accelerator(config, run.path)
     torch.manual_seed(config.seed)
-    model = build_model(config).to(accelerator.device).train()
+    model = build_model(config, pretrained=state is None).to(accelerator.device).train()
     text_encoder = cast(TextEncoder, model.text_encoder)
     text_encoder.warn_unknown_tokens(manifest_texts(training, config.data.text))
     volumes = make_dataset(training, config.data, cache)

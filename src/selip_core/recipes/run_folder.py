@@ -13,7 +13,8 @@ from selip_core.data import Manifest
 from selip_core.data.manifest import Split
 from selip_core.files import atomic_path
 from selip_core.recipes.checkpoint import load_checkpoint
-from selip_core.recipes.config import PretrainConfig, config_differences, read_config
+from selip_core.recipes.config import PretrainConfig
+from selip_core.recipes.config_file import config_differences, read_config
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors and scalars of a checkpoint."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from selip_core import encoders
 from selip_core.recipes.config import OptimizerConfig
 
 
@@ -26,25 +27,19 @@ def learning_rate_factor(step: int, steps: int, warmup: float, power: float) -> 
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Optimiser groups: text parameters at one rate, all others at the other.
+    """Optimiser groups: text parameters at one rate, the others at the other, by stage if asked.
 
-    Vectors and scalars (norms, biases, the logit scale) have no weight decay. Each group keeps its
-    peak rate under ``"peak"``; parameters without gradient are left out.
+    Which parameters have weight decay, :func:`selip_core.encoders.parameter_groups` decides. Each
+    group keeps its peak rate under ``"peak"``; parameters without gradient are left out.
     """
-    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        is_text, decays = name.startswith("text_encoder."), parameter.ndim > 1
-        rate = config.learning_rate_text if is_text else config.learning_rate_image
-        group = groups.setdefault(
-            (is_text, decays),
-            {
-                "params": [],
-                "lr": rate,
-                "peak": rate,
-                "weight_decay": config.weight_decay if decays else 0.0,
-            },
-        )
-        group["params"].append(parameter)
-    return list(groups.values())
+    groups = []
+    for group in encoders.parameter_groups(model, 1.0, config.weight_decay, config.layer_decay):
+        named = list(zip(group["names"], group["params"], strict=True))
+        for is_text in (False, True):
+            own = [each for name, each in named if name.startswith("text_encoder.") is is_text]
+            rate = config.learning_rate_text if is_text else config.learning_rate_image
+            if own:
+                peak = group["lr"] * rate
+                decay = group["weight_decay"]
+                groups.append({"params": own, "lr": peak, "peak": peak, "weight_decay": decay})
+    return groups

@@ -15,8 +15,10 @@ from selip_core.losses import SimilarityCLIPLoss, scheduled_weight
 from selip_core.recipes.checkpoint import (
     random_scalars,
     restore_random_scalars,
+    restore_source,
     restore_tensors,
     save_checkpoint,
+    source_scalars,
     state_tensors,
 )
 from selip_core.recipes.config import PretrainConfig
@@ -248,6 +250,7 @@ class Trainer:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and scalars from which ``restore`` goes on to the same bits."""
         scalars = {"position": asdict(self.position), "random": random_scalars()}
+        scalars |= source_scalars(self.model.image_encoder)
         if self._accelerator.scaler is not None:  # of float16
             scalars["scaler"] = self._accelerator.scaler.state_dict()
         return state_tensors(self.model, self._optimizer), scalars
@@ -258,6 +261,7 @@ class Trainer:
         restore_random_scalars(scalars["random"])
         if self._accelerator.scaler is not None and "scaler" in scalars:
             self._accelerator.scaler.load_state_dict(scalars["scaler"])
+        restore_source(self.model.image_encoder, scalars)
         self.position = Position(**scalars["position"])
 
     def _forward(self, batch: TrainingBatch) -> Tensor:

@@ -1,0 +1,107 @@
+"""The settings of a pretraining run: read from a file, and compared."""
+
+import difflib
+import inspect
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+from pydantic import ValidationError
+
+from selip_core.errors import DataError, Problem
+from selip_core.recipes.config import PretrainConfig
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+
+def read_config(path: str | os.PathLike[str]) -> PretrainConfig:
+    """The settings in a ``.toml`` or ``.json`` file; what it leaves out keeps its default.
+
+    Raises:
+        DataError: If the file is not valid, or a setting is unknown or out of range: each named
+            with its place, all at once.
+        ValueError: If the name of the file ends in neither.
+        OSError: If the file cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "settings.toml"
+        >>> _ = path.write_text("epochs = 2")
+        >>> read_config(path).epochs
+        2
+    """
+    path = Path(path)
+    try:
+        values = _parse(path)
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read", [Problem(str(path), str(error))]) from error
+    try:
+        return PretrainConfig.model_validate(values)
+    except ValidationError as error:
+        problems = [
+            Problem(f"{path} {'.'.join(map(str, each['loc']))}", _told(each))
+            for each in error.errors(include_input=False, include_url=False)
+        ]
+        raise DataError(f"{path} holds settings that cannot be used", problems) from error
+
+
+def _told(error: "ErrorDetails") -> str:
+    """What is wrong with a setting, and if it is unknown, which was meant or which there are."""
+    if error["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
+        return error["msg"].removeprefix("Value error, ")
+    *sections, wrong = map(str, error["loc"])
+    names = _names(sections)
+    close = difflib.get_close_matches(wrong, names, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names)}"
+    return f"unknown setting; {hint}"
+
+
+def _names(sections: list[str]) -> list[str]:
+    """The settings of a section of a section ..."""
+    section: Any = PretrainConfig
+    for name in sections:
+        hint = get_type_hints(section)[name]
+        section = next(iter(get_args(hint)), hint)  # that of ``Lora | None`` is Lora
+    return list(inspect.signature(section).parameters)
+
+
+def _parse(path: Path) -> Any:
+    if path.suffix == ".toml":
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    if path.suffix == ".json":
+        return json.loads(path.read_text(encoding="utf-8"))
+    raise ValueError(f"a configuration is a .toml or a .json file, got {path.name}")
+
+
+def config_differences(old: PretrainConfig, new: PretrainConfig) -> list[str]:
+    """One line for each setting that differs: ``"optimizer.warmup: 0.1 -> 0.2"``.
+
+    Example:
+        >>> config_differences(PretrainConfig(), PretrainConfig(epochs=3))
+        ['epochs: 25 -> 3']
+    """
+    before, after = (flatten(each.model_dump(mode="json")) for each in (old, new))
+    return [
+        f"{key}: {before.get(key)} -> {after.get(key)}"
+        for key in sorted({**before, **after})
+        if before.get(key) != after.get(key)
+    ]
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one dictionary.
+
+    Example:
+        >>> flatten({"seed": 0, "data": {"workers": 2}})
+        {'seed': 0, 'data.workers': 2}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
