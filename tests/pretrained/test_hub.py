@@ -5,7 +5,7 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from selip_core.pretrained.hub import local_folder
+from selip_core.pretrained.hub import is_hub_name, local_folder
 
 
 @pytest.fixture
@@ -66,3 +66,22 @@ def test_what_the_hub_does_not_give_is_told(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(FileNotFoundError, match=r"no folder owner/m, .* and HF_HUB_OFFLINE is set"):
         local_folder("owner/m")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("owner/model", True),
+        ("bert-base-chinese", True),
+        ("here/model", False),
+        ("a/b/model", False),
+        ("/model", False),
+        ("./model", False),
+        ("../model", False),
+        ("C:\\model", False),
+    ],
+)
+def test_a_path_is_no_name_of_the_hub(tmp_path, monkeypatch, name, expected):
+    (tmp_path / "here" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert is_hub_name(name) is expected

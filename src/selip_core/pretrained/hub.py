@@ -38,6 +38,17 @@ def local_folder(name_or_folder: str | os.PathLike[str], revision: str | None = 
     return _download(name_or_folder, revision)
 
 
+def is_hub_name(name: str) -> bool:
+    """Return whether a name can be one of the hub: ``owner/model`` or ``model``, and no path here.
+
+    Example:
+        >>> is_hub_name("owner/model"), is_hub_name("/data/model"), is_hub_name("../model")
+        (True, False, False)
+    """
+    full = name if "/" in name else f"owner/{name}"
+    return _HUB_NAME.fullmatch(full) is not None and not Path(name).exists()
+
+
 def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

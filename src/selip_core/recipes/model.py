@@ -11,6 +11,7 @@ from selip_core.dual_encoder import DualEncoder
 from selip_core.encoders import ImageEncoder, create_image_encoder
 from selip_core.files import atomic_folder
 from selip_core.pretrained import ModelCard, write_model
+from selip_core.pretrained.hub import is_hub_name
 from selip_core.recipes.config import PretrainConfig
 from selip_core.recipes.config_file import read_config
 from selip_core.recipes.preparation import prepared_spec, warn_other_preparation
@@ -109,20 +110,14 @@ def without_paths(config: PretrainConfig) -> PretrainConfig:
         'resnet_50.safetensors'
     """
     changes: dict[str, Any] = {}
-    if _is_path(config.text_encoder.name):
+    if not is_hub_name(config.text_encoder.name):
         copied = {"name": "text_encoder"}  # where it now lies
         changes["text_encoder"] = config.text_encoder.model_copy(update=copied)
     weights = config.image_encoder.pretrained
-    if weights is not None and (_is_path(weights) or weights.endswith(".safetensors")):
+    if weights is not None and (weights.endswith(".safetensors") or not is_hub_name(weights)):
         name = {"pretrained": Path(weights).name}
         changes["image_encoder"] = config.image_encoder.model_copy(update=name)
     return config.model_copy(update=changes)
-
-
-def _is_path(name: str) -> bool:
-    """Whether a name is no model of the hub; a folder that is gone by now may have more parts."""
-    path = Path(name)
-    return path.is_absolute() or path.exists() or len(path.parts) > 2
 
 
 def load_model(folder: str | os.PathLike[str]) -> tuple[DualEncoder, PretrainConfig]:

@@ -1,11 +1,11 @@
 """How text encoders are saved: tokenizer and configuration of the backbone beside the weights."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from selip_core.pretrained import STRICT, Kind, register_kind
+from selip_core.pretrained.hub import is_hub_name
 from selip_core.pretrained.source import WeightsSource
 from selip_core.text.chunking import Chunking
 from selip_core.text.encoder import TextEncoder
@@ -13,8 +13,6 @@ from selip_core.text.lora import Lora
 
 ARCHITECTURE = "text_encoder"
 """The folder of tokenizer and configuration, within that of the model."""
-
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def _describe(encoder: TextEncoder, folder: Path) -> SavedTextEncoder:
 
 def _name_on_hub(name: str) -> str | None:
     # A path would tell of the machine that it is on.
-    return name if _HUB_NAME.fullmatch(name) and not Path(name).exists() else None
+    return name if is_hub_name(name) else None
 
 
 def _build(saved: SavedTextEncoder, folder: Path, where: str) -> TextEncoder:
