@@ -26,10 +26,12 @@ def same(a, b):
     return all(torch.equal(value, theirs[key]) for key, value in a.state_dict().items())
 
 
-def test_a_file(tmp_path, trained):
+def test_a_file(tmp_path, trained, caplog):
+    caplog.set_level("INFO")
     save_file(trained.state_dict(), tmp_path / "any.safetensors")
     encoder = create_image_encoder("resnet10", pretrained=tmp_path / "any.safetensors", **SMALL)
     assert same(encoder, trained)
+    assert "parameters (100.0 %)" in caplog.text
 
 
 def test_a_saved_folder_tells_what_was_trained_on(tmp_path, trained, caplog):

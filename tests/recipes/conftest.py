@@ -3,6 +3,8 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from selip_core.recipes import PretrainConfig
 
@@ -95,3 +97,21 @@ def make_config(text_encoder):
         return PretrainConfig(**values)
 
     return make
+
+
+@pytest.fixture
+def weights():
+    """Read the weights that a run left, by name."""
+    return lambda run: load_file(run / "model" / "model.safetensors")
+
+
+@pytest.fixture
+def assert_same_weights():
+    """Hold two sets of weights to the same bits."""
+
+    def check(one, other):
+        assert one.keys() == other.keys()
+        for name, tensor in one.items():
+            assert torch.equal(tensor, other[name]), name
+
+    return check

@@ -9,19 +9,8 @@ from safetensors.torch import load_file
 from selip_core.losses import SimilarityCLIPLoss
 from selip_core.recipes import load_model, pretrain
 from selip_core.recipes.model import without_paths
-from selip_core.recipes.run_folder import RunFolder
 from selip_core.recipes.training import Trainer
 from selip_core.recipes.validation import Validator
-
-
-def weights(run):
-    return load_file(RunFolder(run).model / "model.safetensors")
-
-
-def assert_same_weights(one, other):
-    assert one.keys() == other.keys()
-    for name, tensor in one.items():
-        assert torch.equal(tensor, other[name]), name
 
 
 def press_ctrl_c_at(monkeypatch, step):
@@ -76,7 +65,7 @@ def test_the_similarity_weight_follows_its_schedule(manifest, make_config, tmp_p
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_an_interrupted_run_reaches_the_same_bits(
-    manifest, make_config, tmp_path, monkeypatch, frozen
+    manifest, make_config, tmp_path, monkeypatch, frozen, weights, assert_same_weights
 ):
     # Step 8 lies within the third epoch of three batches.
     config = make_config(text_encoder={"frozen": frozen}, data={"flip_probability": 0.5})
@@ -129,7 +118,9 @@ def test_an_interrupt_while_validating_stops_after_it(manifest, make_config, tmp
     assert pretrain(manifest, config, tmp_path, resume=True, progress=False).exists()
 
 
-def test_resuming_a_finished_run_changes_nothing(manifest, make_config, tmp_path):
+def test_resuming_a_finished_run_changes_nothing(
+    manifest, make_config, tmp_path, weights, assert_same_weights
+):
     config = make_config(epochs=1)
     pretrain(manifest, config, tmp_path, progress=False)
     before = weights(tmp_path)
@@ -137,7 +128,7 @@ def test_resuming_a_finished_run_changes_nothing(manifest, make_config, tmp_path
     assert_same_weights(before, weights(tmp_path))
 
 
-def test_a_frozen_backbone_stays_as_it_was(manifest, make_config, tmp_path, text_encoder):
+def test_a_frozen_backbone_stays_as_it_was(manifest, make_config, tmp_path, text_encoder, weights):
     pretrain(manifest, make_config(epochs=1), tmp_path, progress=False)
     name = "embeddings.word_embeddings.weight"
     before = load_file(Path(text_encoder) / "model.safetensors")[name]

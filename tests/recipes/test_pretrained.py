@@ -37,17 +37,9 @@ def stop_after(monkeypatch, step):
     monkeypatch.setattr(Trainer, "step", step_then_stop)
 
 
-def weights(run):
-    return load_file(run / "model" / "model.safetensors")
-
-
-def assert_same_weights(one, other):
-    assert one.keys() == other.keys()
-    for name, tensor in one.items():
-        assert torch.equal(tensor, other[name]), name
-
-
-def test_a_run_needs_the_file_once(manifest, make_config, tmp_path, weights_file, monkeypatch):
+def test_a_run_needs_the_file_once(
+    manifest, make_config, tmp_path, weights_file, monkeypatch, weights, assert_same_weights
+):
     settings = {"pretrained": str(weights_file), "freeze_stages": 2}
     config = make_config(epochs=2, image_encoder=settings, optimizer={"layer_decay": 0.5})
     pretrain(manifest, config, tmp_path / "straight", progress=False)
@@ -115,7 +107,9 @@ def test_no_path_of_weights_is_saved(make_config, pretrained, kept):
     assert config.image_encoder.pretrained == kept
 
 
-def test_adapters_and_chunks_train_and_resume(manifest, make_config, tmp_path, monkeypatch):
+def test_adapters_and_chunks_train_and_resume(
+    manifest, make_config, tmp_path, monkeypatch, weights, assert_same_weights
+):
     pytest.importorskip("peft")
     settings = {
         "frozen": False,

@@ -62,7 +62,7 @@ def _build_image_encoder(config: PretrainConfig, pretrained: bool) -> ImageEncod
         warn_other_preparation(encoder.spec, config.data)
     encoder.spec = prepared_spec(encoder.spec, config.data)
     encoder.gradient_checkpointing = settings.gradient_checkpointing
-    return encoder.freeze(settings.freeze_stages)
+    return encoder.freeze(settings.freeze_stages) if settings.freeze_stages else encoder
 
 
 def _build_text_encoder(config: PretrainConfig) -> TextEncoder:
