@@ -5,6 +5,7 @@ Run: ``python benchmarks/similarity_fit.py paper 100000``.
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from similarity_corpora import long_tail, vocabulary
 T = TypeVar("T")
 
 KIB = 1024
-THREADS = 2
+THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 BATCH = 4096
 WIDTH = 512
 REPEATS = 5
