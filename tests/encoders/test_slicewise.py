@@ -1,8 +1,17 @@
+import json
+from pathlib import Path
+
+import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from selip_core.encoders import SliceEncoder, create_image_encoder, list_image_encoders
+from selip_core.encoders import (
+    SliceEncoder,
+    WeightsSource,
+    create_image_encoder,
+    list_image_encoders,
+)
 from selip_core.encoders.slicewise import BY_NAME
 
 ARCHITECTURES = [
@@ -154,8 +163,158 @@ def test_weights_of_another_model_are_refused(timm, small, tmp_path):
         encoder.load_timm_weights(tmp_path / "slices.safetensors")
     with pytest.raises(ValueError, match=r"(?s)does not fit timm's test_resnet: .*Unexpected key"):
         small("test_resnet").load_timm_weights(tmp_path / "slices.safetensors", classes=0)
-    with pytest.raises(ValueError, match=r"must be a file of safetensors, got .*slices.pth"):
-        encoder.load_timm_weights(tmp_path / "slices.pth")
+    with pytest.raises(ValueError, match=r"must be a file of safetensors, got .*slices.npz"):
+        encoder.load_timm_weights(tmp_path / "slices.npz")
+
+
+def test_weights_of_a_file_are_told_in_the_spec(timm, small, tmp_path):
+    tensors = timm.create_model("test_resnet").state_dict()
+    save_file(tensors, tmp_path / "ours.safetensors")
+    spec = small().load_timm_weights(tmp_path / "ours.safetensors").spec
+    assert spec.weights == WeightsSource("ours.safetensors", "not told by the file", "")
+    told = {"licence": "MIT", "url": "https://example.org"}
+    save_file(tensors, tmp_path / "told.safetensors", told)
+    spec = small().load_timm_weights(tmp_path / "told.safetensors").spec
+    assert spec.weights == WeightsSource("told.safetensors", "MIT", "https://example.org")
+
+
+@pytest.mark.parametrize(
+    ("channels", "intensity"),
+    [
+        (1, "values from 0 to 1, less 0.449, divided by 0.226"),
+        (3, "values from 0 to 1, less 0.485, 0.456, 0.406, divided by 0.229, 0.224, 0.225"),
+    ],
+)
+def test_what_timm_publishes_is_downloaded_as_safetensors(
+    timm, small, tmp_path, monkeypatch, channels, intensity
+):
+    save_file(timm.create_model("resnet10t").state_dict(), tmp_path / "model.safetensors")
+    asked = []
+
+    def download(name, file, **options):
+        asked.append((name, file))
+        return str(tmp_path / file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    encoder = small("resnet10t", in_channels=channels)
+    before = encoder.network.conv1[0].weight.clone()
+    spec = encoder.load_timm_weights().spec
+    assert asked == [("timm/resnet10t.c3_in1k", "model.safetensors")]
+    assert not torch.equal(encoder.network.conv1[0].weight, before)
+    url = "https://huggingface.co/timm/resnet10t.c3_in1k"
+    assert spec.weights == WeightsSource("timm/resnet10t.c3_in1k", "apache-2.0", url)
+    assert spec.intensity == intensity
+
+
+def test_the_card_tells_of_timm_weights(timm, tmp_path):
+    encoder = create_image_encoder("slicewise", model="test_resnet")
+    told = {"licence": "CC-BY-NC-4.0", "url": "https://example.org"}
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "a.safetensors", told)
+    encoder.load_timm_weights(tmp_path / "a.safetensors").save_pretrained(tmp_path / "encoder")
+    card = (tmp_path / "encoder" / "README.md").read_text()
+    assert "a.safetensors (CC-BY-NC-4.0), https://example.org" in card
+    assert "license: cc-by-nc-4.0" in card
+
+
+def test_what_timm_does_not_publish_as_safetensors_is_told(small):
+    with pytest.raises(ValueError, match=r"no weights of legacy_seresnet18 as safetensors: name a file"):
+        small("legacy_seresnet18").load_timm_weights()
+
+
+def test_weights_that_timm_reads_otherwise_fit_from_a_file(timm, small, tmp_path):
+    # Of vit_small, timm takes a file to be one of numpy.
+    narrow = {"embed_dim": 48, "num_heads": 2, "depth": 3}
+    trained = timm.create_model("vit_small_patch16_224", **narrow)
+    save_file(trained.state_dict(), tmp_path / "slices.safetensors")
+    encoder = small("vit_small_patch16_224", attention_heads=2, model_options=narrow)
+    encoder.load_timm_weights(tmp_path / "slices.safetensors")
+    ours = encoder.network.state_dict()["model.blocks.0.attn.qkv.weight"]
+    assert torch.equal(ours, trained.blocks[0].attn.qkv.weight)
+
+
+class Touch:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.fixture
+def pickled(tmp_path):
+    """Return a pickled file, and the file that unpickling it would make."""
+    torch.save({"state_dict": Touch(tmp_path / "touched")}, tmp_path / "slices.pth")
+    return tmp_path / "slices.pth", tmp_path / "touched"
+
+
+@pytest.mark.parametrize("name", ["slices.pth", "slices.safetensors"])
+def test_pickled_weights_are_refused(small, pickled, tmp_path, name):
+    pickle, touched = pickled
+    pickle.rename(tmp_path / name)
+    with pytest.raises(ValueError, match=r"is pickled.*`selip convert-weights slices"):
+        small().load_timm_weights(tmp_path / name)
+    assert not touched.exists()
+
+
+def unsafe_options(pickle):
+    """Return what makes timm read a pickled file or ask the network."""
+    file = {"url": "", "file": str(pickle)}
+    return {
+        "checkpoint_path": str(pickle),
+        "pretrained_cfg_overlay": file,
+        "pretrained_cfg": file,
+        "pretrained": True,
+        "cache_dir": str(pickle.parent),
+        "features_only": False,
+        "in_chans": 7,
+        "scriptable": True,
+        "exportable": True,
+        "feature_cls": "fx",
+        "pruned": True,
+    }
+
+
+@pytest.mark.parametrize("option", unsafe_options(Path("slices.pth")))
+def test_a_saved_folder_cannot_make_timm_read_elsewhere(timm, pickled, tmp_path, option):
+    pickle, touched = pickled
+    create_image_encoder("slicewise", model="test_resnet").save_pretrained(tmp_path / "encoder")
+    config = tmp_path / "encoder" / "config.json"
+    values = json.loads(config.read_text())
+    unsafe = unsafe_options(pickle)
+    values["model"]["options"]["model_options"] = {"pretrained": True, option: unsafe[option]}
+    config.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=f"model_options can be .*, got .*{option}"):
+        SliceEncoder.from_pretrained(tmp_path / "encoder")
+    with pytest.raises(ValueError, match=f"got {option}; weights of timm are loaded by"):
+        create_image_encoder("slicewise", model_options={option: unsafe[option]})
+    assert not touched.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hf-hub:timm/resnet18.a1_in1k",
+        "hf_hub:timm/resnet18.a1_in1k",
+        "local-dir:/tmp/model",
+        "owner/resnet18",
+        "resnet18.hf-hub:owner/model",
+        "resnet18.unknown",
+    ],
+)
+def test_only_models_of_timm_itself_are_made(small, name):
+    with pytest.raises(ValueError, match=rf"timm .* has no model '{name}'"):
+        small(name)
+
+
+def test_an_option_of_another_model_is_told(small):
+    with pytest.raises(ValueError, match=r"timm's test_resnet does not take .* 'window_size'"):
+        small(model_options={"window_size": 7})
+
+
+def test_a_model_is_named_by_its_weights_too(small):
+    assert small("test_resnet.r160_in1k").spec == small("test_resnet").spec
 
 
 def test_common_models_have_names(timm):

@@ -4,8 +4,9 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.utils import filter_repo_objects
 
-from selip_core.pretrained.hub import is_hub_name, local_folder
+from selip_core.pretrained.hub import hub_file, is_hub_name, local_folder
 
 
 @pytest.fixture
@@ -35,9 +36,51 @@ def test_a_name_is_asked_of_the_hub(asked, tmp_path, monkeypatch, offline):
     ((name, options),) = asked
     assert (name, options["revision"]) == ("owner/a-model.v1", "abc")
     assert options["local_files_only"] is offline
-    assert not any(
-        pattern in options["allow_patterns"] for pattern in ("*", "*.bin", "*.pt", "*.py", "*.pkl")
-    )
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("config.json", True),
+        ("text_encoder/tokenizer.json", True),
+        ("model.safetensors", True),
+        ("README.md", True),
+        ("text_encoder/vocab.txt", True),
+        ("merges.txt", True),
+        ("text_encoder/sentencepiece.bpe.model", True),
+        ("pytorch_model.bin", False),
+        ("weights.model", False),
+        ("lightning.model", False),
+        ("patients.txt", False),
+        ("modeling.py", False),
+    ],
+)
+def test_only_what_a_saved_model_holds_is_downloaded(asked, file, expected):
+    local_folder("owner/model")
+    ((_, options),) = asked
+    got = list(filter_repo_objects([file], allow_patterns=options["allow_patterns"]))
+    assert got == [file] * expected
+
+
+def test_one_file_of_a_model_is_asked_of_the_hub(monkeypatch, tmp_path):
+    calls = []
+
+    def download(name, file, **options):
+        calls.append((name, file, options["revision"]))
+        return str(tmp_path / file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert hub_file("timm/resnet18", "model.safetensors", "abc") == tmp_path / "model.safetensors"
+    assert calls == [("timm/resnet18", "model.safetensors", "abc")]
+
+
+def test_a_file_that_the_hub_does_not_give_is_told(monkeypatch):
+    def refuse(*arguments, **options):
+        raise LocalEntryNotFoundError("nothing")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    with pytest.raises(FileNotFoundError, match=r"the hub's model owner/m gave no a.safetensors"):
+        hub_file("owner/m", "a.safetensors")
 
 
 @pytest.mark.parametrize("name", ["model", "a/b/c", "/no/model", "../model", "./a/model"])

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast, final
@@ -12,11 +13,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selip_core.encoders.interface import ImageEncoder
+from selip_core.encoders.options import require_counts
 from selip_core.encoders.pooling import PoolingFactory, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.slice_attention import SliceAttention
 from selip_core.encoders.spec import ImageEncoderSpec
 from selip_core.encoders.timm_network import TimmModel, channels_first, network_stages
+from selip_core.encoders.timm_weights import published_timm_weights, read_timm_weights
 
 BY_NAME = {
     "slicewise_resnet50": "resnet50",
@@ -43,12 +46,13 @@ class SliceEncoder(ImageEncoder):
         slices_at_once: How many slices go through the network at a time; all if ``None``. With
             ``gradient_checkpointing`` it bounds the memory also in training. Batch normalisation
             then takes its statistics from as many slices.
-        model_options: More arguments of ``timm.create_model``, such as ``{"drop_path_rate": 0.1}``.
+        model_options: More arguments of ``timm.create_model`` that tell of the network, such as
+            ``{"drop_path_rate": 0.1}``; where weights are is not for them to say.
 
     Raises:
         ImportError: If timm is missing; the message tells what to install.
-        ValueError: If timm has no such model, if it takes one image size only, or if the heads do
-            not divide the channels.
+        ValueError: If timm has no such model or no such option, if the model takes one image size
+            only, or if the heads do not divide the channels.
 
     Example:
         >>> import torch
@@ -71,6 +75,7 @@ class SliceEncoder(ImageEncoder):
         model_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        require_counts(in_channels=in_channels, embed_dim=embed_dim)
         if slices_at_once is not None and slices_at_once < 1:
             raise ValueError(f"slices_at_once must be 1 or more, or None, got {slices_at_once}")
         self.embed_dim = embed_dim
@@ -92,19 +97,26 @@ class SliceEncoder(ImageEncoder):
     ) -> Self:
         """Take weights of this model in timm, by timm's own loading; all but the classifier.
 
-        Weights for colour images are summed over the colours if there is one input channel.
+        Weights for colour images are summed over the colours if there is one input channel. What
+        is known of them stands in ``spec``, and goes onto the model card.
 
         Args:
-            file: File of safetensors. Without one timm downloads what it has published under the
-                model's name: look up the licence there.
+            file: File of safetensors, such as ``selip convert-weights`` makes. Without one, what
+                timm publishes under the model's name is downloaded, its licence told in ``spec``.
             classes: Outputs of the classifier in the file, 0 if there is none; by default as many
                 as in the published weights.
 
         Raises:
-            ValueError: If the file is not of safetensors, or if it does not fit.
+            ValueError: If the file is not of safetensors, if timm publishes none, or if it does not
+                fit.
+            OSError: If there is no such file, or if the hub cannot be reached.
         """
-        trained = self._model.trained(None if file is None else Path(file), classes)
-        self.network.load_state_dict(trained.state_dict())
+        model = self._model
+        weights = (
+            published_timm_weights(model) if file is None else read_timm_weights(model, Path(file))
+        )
+        self.network.load_state_dict(weights.load(model, classes).state_dict())
+        self.spec = replace(self.spec, weights=weights.source, intensity=weights.intensity)
         return self
 
     def stages(self) -> list[list[nn.Module]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,20 +11,47 @@ from selip_core._optional import require
 ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False})
 """What makes a network of a fixed image size take others, if it can."""
 
+OPTIONS = frozenset(
+    {
+        *("act_layer", "aa_layer", "norm_layer"),
+        *("attn_drop_rate", "drop_block_rate", "drop_path_rate", "drop_rate", "proj_drop_rate"),
+        *("base_width", "cardinality", "channels", "stem_type", "stem_width", "width"),
+        *("depth", "depths", "dims", "embed_dim", "layers", "mlp_ratio", "num_heads"),
+        *("img_size", "patch_size", "reg_tokens", "window_size"),
+        *("init_values", "ls_init_value", "qk_norm", "qkv_bias", "zero_init_last"),
+        *("out_indices", "output_stride"),
+    }
+)
+"""Arguments of ``timm.create_model`` that tell of the network alone.
+
+Others let timm read pickles or ask the network, and these arguments may come from a file.
+"""
+
 
 @dataclass(frozen=True)
 class TimmModel:
     """A model of timm by name, cut to its feature pyramid.
 
     Attributes:
-        name: Name in timm, such as ``"resnet18"``.
+        name: Name in timm, such as ``"resnet18"``, or of its weights, ``"resnet18.a1_in1k"``.
         in_channels: Channels of an image.
-        options: More arguments of ``timm.create_model``.
+        options: More arguments of ``timm.create_model``, of :data:`OPTIONS`.
+
+    Raises:
+        ValueError: If an option is none of those.
     """
 
     name: str
     in_channels: int
     options: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        refused = sorted(map(str, self.options.keys() - OPTIONS))
+        if refused:
+            raise ValueError(
+                f"model_options can be {', '.join(sorted(OPTIONS))}, got {', '.join(refused)}; "
+                "weights of timm are loaded by load_timm_weights"
+            )
 
     def create(self, **more: Any) -> nn.Module:
         """Return the network, with random weights unless ``more`` says otherwise.
@@ -36,38 +62,45 @@ class TimmModel:
                 images of one size only.
         """
         timm = require("timm", "timm")
-        name = self.name.partition(".")[0]
-        if name not in timm.list_models():
-            raise ValueError(
-                f"timm {timm.__version__} has no model {name!r}; timm.list_models() has them all"
-            )
-        options = {"features_only": True, "in_chans": self.in_channels, **self.options, **more}
-        fixed = timm.get_pretrained_cfg(name).fixed_input_size
+        fixed = self.published().fixed_input_size
+        options = {**self.options, **more, "features_only": True, "in_chans": self.in_channels}
         for any_size in ANY_SIZE if fixed else ({},):
             network = _create(timm, self.name, any_size | options)
             if network is not None and not _is_strict(network):
                 return network
-        raise ValueError(f"{name} takes images of one size only, and slices come in any")
+        raise ValueError(f"{self.name} takes images of one size only, and slices come in any")
 
-    def trained(self, file: Path | None, classes: int | None) -> nn.Module:
-        """Return the network with the weights of a file, or with those that timm publishes.
+    def trained(self, tensors: Mapping[str, Tensor], classes: int | None) -> nn.Module:
+        """Return the network with weights, brought into its form by timm's own loading.
 
         Raises:
-            ValueError: If the file is not of safetensors, or if it does not fit.
+            KeyError: If they do not fit.
+            RuntimeError: As KeyError.
         """
-        overlay: dict[str, Any] = {}
-        if file is not None:
-            if file.suffix != ".safetensors":
-                raise ValueError(f"weights must be a file of safetensors, got {file}")
-            overlay["file"] = str(file)
+        # As a state dict they go before all places that timm would otherwise read them from.
+        overlay: dict[str, Any] = {"state_dict": dict(tensors)}
         more: dict[str, Any] = {"pretrained": True}
         if classes is not None:
             overlay["num_classes"] = more["num_classes"] = classes
+        return self.create(**more, pretrained_cfg_overlay=overlay)
+
+    def published(self) -> Any:
+        """Return what timm knows of the weights that it publishes: where, and of which images.
+
+        Raises:
+            ImportError: If timm is missing; the message tells what to install.
+            ValueError: If timm has no such model.
+        """
+        timm = require("timm", "timm")
         try:
-            return self.create(**more, pretrained_cfg_overlay=overlay)
-        except (KeyError, RuntimeError) as error:
-            what = file or "what timm publishes"
-            raise ValueError(f"{what} does not fit timm's {self.name}: {error}") from error
+            if self.name.partition(".")[0] in timm.list_models():
+                return timm.get_pretrained_cfg(self.name) or timm.models.PretrainedCfg()
+        except RuntimeError:  # there are no weights of this name
+            pass
+        raise ValueError(
+            f"timm {timm.__version__} has no model {self.name!r}; timm.list_models() has them all. "
+            "Folders and models of the hub are none: load_timm_weights takes their weights"
+        )
 
 
 def _create(timm: Any, name: str, options: dict[str, Any]) -> nn.Module | None:
@@ -77,7 +110,7 @@ def _create(timm: Any, name: str, options: dict[str, Any]) -> nn.Module | None:
     except TypeError as error:
         if any(key in str(error) for any_size in ANY_SIZE for key in any_size):
             return None
-        raise
+        raise ValueError(f"timm's {name} does not take these model_options: {error}") from error
     except RuntimeError as error:
         if "features_only" not in str(error):
             raise

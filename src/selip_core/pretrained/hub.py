@@ -2,10 +2,22 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md")
+_VOCABULARIES = (
+    *("vocab.txt", "merges.txt", "chat_template.jinja"),
+    *("spiece.model", "spm.model", "tokenizer.model", "sentencepiece.bpe.model"),
+    "sentencepiece.model",
+)
+_FILES = (
+    *("*.json", "*.safetensors", "README.md"),
+    *_VOCABULARIES,
+    *(f"*/{file}" for file in _VOCABULARIES),
+)
+"""Weights, settings and vocabularies, which may stand in a folder of their own."""
 
 
 def local_folder(name_or_folder: str | os.PathLike[str], revision: str | None = None) -> Path:
@@ -49,21 +61,44 @@ def is_hub_name(name: str) -> bool:
     return _HUB_NAME.fullmatch(full) is not None and not Path(name).exists()
 
 
+def hub_file(name: str, file: str, revision: str | None = None) -> Path:
+    """Return one file of a model of the hub, downloaded once and kept in the hub's cache.
+
+    Raises:
+        FileNotFoundError: If the hub does not give it.
+    """
+    from huggingface_hub import constants, hf_hub_download
+
+    offline = constants.HF_HUB_OFFLINE
+    with _told(f"the hub's model {name} gave no {file}"):
+        return Path(hf_hub_download(name, file, revision=revision, local_files_only=offline))
+
+
 def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import constants, snapshot_download
+
+    offline = constants.HF_HUB_OFFLINE
+    with _told(f"there is no folder {name}, and no model of this name was got from the hub"):
+        return Path(
+            snapshot_download(
+                name,
+                revision=revision,
+                allow_patterns=list(_FILES),
+                local_files_only=offline,
+            )
+        )
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn whatever the hub raises into one error."""
+    from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        path = snapshot_download(
-            name,
-            revision=revision,
-            allow_patterns=list(_FILES),
-            local_files_only=constants.HF_HUB_OFFLINE,
-        )
+        yield
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         offline = ", and HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else ""
         raise FileNotFoundError(
-            f"there is no folder {name}, and no model of this name was got from the Hugging Face "
-            f"hub ({type(error).__name__}{offline})"
+            f"{what} (Hugging Face, {type(error).__name__}{offline})"
         ) from error
-    return Path(path)
