@@ -1,6 +1,6 @@
 """What an image encoder takes and what maps it gives: said before it is run."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 from torch import Tensor, nn
@@ -51,6 +51,12 @@ class ImageEncoderSpec:
     def count_parameters(self, encoder: nn.Module) -> Self:
         """Return this with the number of parameters of the encoder it describes."""
         return replace(self, parameter_count=sum(p.numel() for p in encoder.parameters()))
+
+    def without_weights(self) -> Self:
+        """Return this with what is known of no weights: their origin, and their volumes."""
+        about_weights = ("orientation", "spacing", "intensity", "weights")
+        unknown = {each.name: each.default for each in fields(self) if each.name in about_weights}
+        return replace(self, **unknown)
 
     def stage_sizes(self, size: Size) -> list[Size]:
         """Return the size of every map of the pyramid for a volume of this size, in voxels."""

@@ -12,6 +12,9 @@ _LAYOUTS: dict[int, torch.memory_format] = {
     4: torch.channels_last,
     5: torch.channels_last_3d,
 }
+GRID = "grid"
+"""Where a header tells, as JSON, the patches along each axis that positions were learned for."""
+
 _CHANNELS_LAST = "channels_last"
 _BUFFER_TYPES = "buffer_types"
 
@@ -29,6 +32,9 @@ def write_tensors(module: nn.Module, path: Path) -> None:
         _CHANNELS_LAST: json.dumps([name for name in tensors if _is_channels_last(tensors[name])]),
         _BUFFER_TYPES: json.dumps(_types_of_unsaved_buffers(module)),
     }
+    grids = [each.native_grid for each in module.modules() if hasattr(each, "native_grid")]
+    if grids:
+        facts[GRID] = json.dumps(grids[0])
     copies = {name: _copy(tensor) for name, tensor in tensors.items()}
     save_file(copies, path, {"format": "pt", **facts})
 
@@ -55,15 +61,27 @@ def read_tensors(module: nn.Module, path: Path, prefix: str = "") -> None:
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged ({error}); copy the model's folder again") from error
     _require_same_names(module, tensors, path)
-    channels_last = set(json.loads(facts.get(_CHANNELS_LAST, "[]")))
+    channels_last, types = _facts(facts, path)
     for name, value in _state(module).items():
         if name in tensors:
             own = _LAYOUTS.get(value.ndim) if f"{prefix}{name}" in channels_last else None
             value.data = _copy(tensors[name], own or torch.contiguous_format)
-    types = json.loads(facts.get(_BUFFER_TYPES, "{}"))
     for name, buffer in module.named_buffers():
         if f"{prefix}{name}" in types:
-            buffer.data = buffer.to(getattr(torch, types[f"{prefix}{name}"]))
+            buffer.data = buffer.to(types[f"{prefix}{name}"])
+
+
+def _facts(header: Mapping[str, str], path: Path) -> tuple[set[str], dict[str, torch.dtype]]:
+    """Names of tensors that were channels-last, and types of buffers by name."""
+    try:
+        channels_last = set(json.loads(header.get(_CHANNELS_LAST, "[]")))
+        names = json.loads(header.get(_BUFFER_TYPES, "{}"))
+        types = {key: getattr(torch, name) for key, name in names.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged: its header cannot be read ({error})") from error
+    if not all(isinstance(each, torch.dtype) for each in types.values()):
+        raise ValueError(f"{path} is damaged: {_BUFFER_TYPES!r} in its header must be of types")
+    return channels_last, types
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:

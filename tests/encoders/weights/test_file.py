@@ -59,9 +59,11 @@ def test_damage_is_told(good, keep):
         read_weights(good)
 
 
-@pytest.mark.parametrize("aliases", ["no JSON", "[1]", '{"b": "missing"}'])
+@pytest.mark.parametrize(
+    "aliases", ["no JSON", "[1]", '{"b": "missing"}', '{"b": ["a"]}', '{"b": {"a": 1}}', "null"]
+)
 def test_damaged_names_are_told(save, aliases):
-    with pytest.raises(ValueError, match="is damaged"):
+    with pytest.raises(ValueError, match=r"weights\.safetensors is damaged: 'aliases' in its head"):
         read_weights(save({"a": torch.ones(2)}, aliases=aliases))
 
 

@@ -50,6 +50,36 @@ def test_a_pooling_of_another_size_stays_and_does_not_count(save):
     assert "as it was" in str(report)
 
 
+def vit(native_size, **options):
+    options |= {"patch_size": (4, 8, 8), "native_size": native_size, "layers": 4, "width": 1 / 8}
+    return create_image_encoder("vit_small", embed_dim=6, **options).eval()
+
+
+def test_a_saved_encoder_tells_the_grid_of_its_positions(tmp_path):
+    """36 patches, no cube, into as many of another grid: along height, four become six."""
+    trained, encoder = vit((12, 32, 24)), vit((12, 48, 16))
+    trained.save_pretrained(tmp_path / "saved")
+    report = load_weights(encoder, tmp_path / "saved" / "model.safetensors")
+    assert list(report.adapted.values()) == ["positions of (3, 4, 3) patches to (3, 6, 2)"]
+    same = vit((12, 32, 24))
+    assert load_weights(same, tmp_path / "saved" / "model.safetensors").adapted == {}
+    assert torch.equal(
+        same.network.patch_embedding.position_embeddings,
+        trained.network.patch_embedding.position_embeddings,
+    )
+
+
+def test_positions_of_a_state_dict_that_tells_no_grid_stay_as_they_are(save):
+    trained, encoder = vit((8, 32, 64)), vit((8, 32, 64))  # 64 patches could be a cube
+    assert load_weights(encoder, save(trained.state_dict())).adapted == {}
+
+
+@pytest.mark.parametrize("grid", ["no JSON", "3", "[3, 4]", "[3, 4, 3.5]", '"abc"', "[0, 4, 3]"])
+def test_a_damaged_grid_is_told(save, grid):
+    with pytest.raises(ValueError, match="the header's grid must be three counts of patches"):
+        load_weights(small(), save(small().state_dict(), grid=grid))
+
+
 @pytest.mark.parametrize("name", ["resnet10", "resenc_unet", "vit_small"])
 def test_what_an_encoder_saved_comes_back_into_another_number_of_channels(tmp_path, name):
     if name == "resenc_unet":  # knows its layers by two names each, of which one is saved

@@ -158,12 +158,36 @@ def test_an_encoder_of_fewer_stages_takes_those_it_has(save, monai_resnet):
     assert {name.split(".")[0] for name in report.unmatched_file} == {"layer4"}
 
 
-def test_missing_running_statistics_are_told(save, monai_resnet):
+def test_missing_running_statistics_are_refused(save, monai_resnet, caplog):
     tensors = monai_resnet(10).state_dict()
     del tensors["bn1.running_mean"]
-    report = load_weights(small(10), save(tensors))
+    path, encoder = save(tensors), small(10)
+    told = r"statistics that the file lacks: network\.bn1\.running_mean\n.*normalises otherwise"
+    with pytest.raises(WeightsError, match=told) as caught:
+        load_weights(encoder, path)
+    assert caught.value.report.share == 1.0
+    assert encoder.spec.weights is None
+    report = load_weights(encoder, path, partial_layers=True)
     assert report.missing_buffers == ("network.bn1.running_mean",)
-    assert report.share == 1.0
+    assert "has no values for these running statistics: network.bn1.running_mean" in caplog.text
+
+
+def test_counts_of_batches_which_older_files_lack_are_not_needed(save, monai_resnet):
+    tensors = monai_resnet(10).state_dict()
+    tensors = {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
+    assert load_weights(small(10), save(tensors)).share == 1.0
+
+
+def test_nothing_of_weights_that_others_replace_is_kept(save, monai_resnet):
+    tensors, encoder = monai_resnet(10).state_dict(), small(10)
+    first = save(under("module.", tensors), "first.safetensors", spacing="[4, 1, 1]")
+    built = encoder.spec
+    load_weights(encoder, first)
+    assert encoder.spec.spacing == (4, 1, 1)
+    load_weights(encoder, save(tensors))
+    assert encoder.spec.spacing is None
+    assert encoder.spec.intensity == built.intensity
+    assert encoder.spec.weights.name == "monai-resnet"
 
 
 def test_lower_precision_is_taken_as_it_is(save, monai_resnet):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from selip_core.encoders import ViTEncoder
+from selip_core.encoders.patches import resize_positions
 from selip_core.encoders.weights import WeightsError, load_weights
 
 PATCH, SIZE = (4, 8, 8), (8, 32, 32)  # a grid of 2 x 4 x 4
@@ -70,6 +71,30 @@ def test_a_class_token_and_biases_arrive(save, monai_vit):
         torch.testing.assert_close(encoder.forward_tokens(x)[:, 0], network(x)[0][:, 0])
 
 
+@pytest.mark.parametrize(
+    ("made", "name"), [({"qkv_bias": True}, "attn.qkv.bias"), ({}, "mlp.linear1.scale")]
+)
+def test_layers_of_the_file_with_more_than_ours_are_refused(save, monai_vit, made, name, caplog):
+    """What they add would be missing in the features, and no share of the parameters shows it."""
+    tensors = monai_vit(**made).state_dict()
+    tensors.setdefault(f"blocks.0.{name}", torch.ones(4 * CHANNELS))
+    encoder = small()
+    before = encoder.network.blocks[0].attn.qkv.weight.clone()
+    told = rf"in the encoder's: network\.blocks\.0\.{name}[^$]*create it with qkv_bias=True"
+    with pytest.raises(WeightsError, match=told) as caught:
+        load_weights(encoder, save(tensors))
+    assert caught.value.report.share == 1.0
+    assert torch.equal(encoder.network.blocks[0].attn.qkv.weight, before)
+    assert load_weights(encoder, save(tensors), partial_layers=True).share == 1.0
+    assert f"has what no place was found for: blocks.0.{name}" in caplog.text
+
+
+def test_a_class_token_that_nothing_ran_is_left_out(save, monai_vit):
+    unused = {"patch_embedding.cls_token": torch.zeros(1, 1, CHANNELS)}
+    report = load_weights(small(), save(monai_vit().state_dict() | unused))
+    assert report.unmatched_file == ()
+
+
 def test_a_linear_layer_over_patches_becomes_a_convolution(save, monai_vit):
     network, encoder = monai_vit(proj_type="perceptron"), small()
     report = load_weights(encoder, save(network.state_dict()))
@@ -114,6 +139,24 @@ def test_the_grid_of_positions_can_be_told(save, monai_vit):
     assert load_weights(small(), path, grid=(2, 6, 4)).share == 1.0
     with pytest.raises(ValueError, match=r"grid \(3, 6, 4\) has 72 patches, .* positions of 48"):
         load_weights(small(), path, grid=(3, 6, 4))
+
+
+def test_as_many_positions_of_a_cube_are_not_those_of_our_grid(save, monai_vit, caplog):
+    """64 patches are (4, 4, 4) in files of others, and (2, 4, 8) in this encoder."""
+    network = monai_vit(size=(16, 32, 32))
+    path = save(network.state_dict())
+    assumed, alike = small(native_size=(8, 32, 64)), small(native_size=(8, 32, 64))
+    report = load_weights(assumed, path)
+    (note,) = report.adapted.values()
+    assert note == "positions of (4, 4, 4) patches to (2, 4, 8)"
+    assert f"so a cube is taken: {note}" in caplog.text
+    assert load_weights(alike, path, grid=(2, 4, 8)).adapted == {}
+    theirs = network.patch_embedding.position_embeddings
+    assert torch.equal(alike.network.patch_embedding.position_embeddings, theirs)
+    resized = resize_positions(theirs, (4, 4, 4), (2, 4, 8))
+    torch.testing.assert_close(
+        assumed.network.patch_embedding.position_embeddings.data, resized.data
+    )
 
 
 @pytest.mark.parametrize("told", [(2, 4, 4), (4, 2, 4)])

@@ -1,5 +1,9 @@
 """The error of weights that do not fit, and why they may not."""
 
+import inspect
+from collections.abc import Sequence
+
+from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.resnet_network import STEMS
 from selip_core.encoders.weights.report import LoadReport, listed, percent
 
@@ -48,6 +52,41 @@ def no_first_layer(report: LoadReport, name: str, encoders: str) -> WeightsError
         f"stem or the patch of the file (this format fits {encoders}); "
         "load_weights(..., random_first_layer=True) loads the rest all the same",
     )
+
+
+def fits_in_part(
+    report: LoadReport, encoder: ImageEncoder, excess: Sequence[str], missing: Sequence[str]
+) -> WeightsError:
+    """Return the error of layers that would hold a part of what the file's compute with.
+
+    Args:
+        report: What would have been loaded.
+        encoder: The encoder.
+        excess: Names of what its layers lack and the file's have, such as a bias.
+        missing: Names of its running statistics that the file lacks.
+    """
+    causes = []
+    if excess:
+        causes.append(f"the file's network has what the encoder was made without{_bias(encoder)}")
+    if missing:
+        causes.append(
+            "running statistics were left out where the file was written, or its network "
+            "normalises otherwise"
+        )
+    return WeightsError(
+        report,
+        "fits layers of the encoder in part only. They would compute something else, so nothing "
+        f"was loaded\n  in layers of the file, not in the encoder's: {listed(excess)}"
+        f"\n  running statistics that the file lacks: {listed(missing)}"
+        f"\n  likely cause: {'; '.join(causes)}"
+        "\n  load_weights(..., partial_layers=True) loads the rest all the same",
+    )
+
+
+def _bias(encoder: ImageEncoder) -> str:
+    """What the encoder would be made with, if it has options for biases."""
+    options = [name for name in inspect.signature(type(encoder)).parameters if "bias" in name]
+    return f": create it with {' or '.join(f'{name}=True' for name in options)}" if options else ""
 
 
 def _stems(have: tuple[int, ...], want: tuple[int, ...]) -> str:

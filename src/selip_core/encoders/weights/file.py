@@ -55,13 +55,29 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        aliases = json.loads(metadata.get(ALIASES, "{}"))
-        tensors |= {name: tensors[kept] for name, kept in aliases.items()}
-    except (SafetensorError, ValueError, KeyError, AttributeError) as error:
+    except (SafetensorError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged or no file of safetensors ({error}); fetch or convert it again"
         ) from error
-    return WeightsFile(path, tensors, metadata)
+    aliases = _aliases(path, metadata, tensors)
+    return WeightsFile(
+        path, tensors | {name: tensors[kept] for name, kept in aliases.items()}, metadata
+    )
+
+
+def _aliases(path: Path, metadata: dict[str, str], tensors: Tensors) -> dict[str, str]:
+    try:
+        aliases = json.loads(metadata.get(ALIASES, "{}"))
+    except ValueError:
+        aliases = None
+    if not isinstance(aliases, dict) or not all(
+        isinstance(kept, str) and kept in tensors for kept in aliases.values()
+    ):
+        raise ValueError(
+            f"{path} is damaged: {ALIASES!r} in its header must be a JSON object of the names of "
+            "tensors in the file, by further names for them; fetch or convert it again"
+        )
+    return aliases
 
 
 def _require_safetensors(path: Path) -> None:

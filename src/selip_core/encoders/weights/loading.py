@@ -1,9 +1,8 @@
 """Weights from a file into an encoder, all that fit or none."""
 
-import json
 import logging
-import math
 import os
+from collections.abc import Collection
 from dataclasses import replace
 
 import torch
@@ -11,9 +10,10 @@ import torch
 from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.spec import ImageEncoderSpec, Size
 from selip_core.encoders.weights.channels import Channels, require_mode
-from selip_core.encoders.weights.errors import no_first_layer, too_little
+from selip_core.encoders.weights.errors import fits_in_part, no_first_layer, too_little
 from selip_core.encoders.weights.file import WeightsFile, read_weights
-from selip_core.encoders.weights.formats import choose_format
+from selip_core.encoders.weights.formats import SELIP, choose_format
+from selip_core.encoders.weights.header import told_grid, told_source, told_spacing
 from selip_core.encoders.weights.layout import WeightFormat
 from selip_core.encoders.weights.matching import Adaptation, Match, match
 from selip_core.encoders.weights.network import POOLING, first_layer
@@ -21,9 +21,6 @@ from selip_core.encoders.weights.report import LoadReport, listed
 from selip_core.pretrained.source import WeightsSource
 
 _log = logging.getLogger(__name__)
-
-SPACING = "spacing"
-"""Where a header tells, as JSON, the spacing in millimetres along (depth, height, width)."""
 
 
 def load_weights(
@@ -34,6 +31,7 @@ def load_weights(
     minimum_share: float = 0.9,
     grid: Size | None = None,
     random_first_layer: bool = False,
+    partial_layers: bool = False,
 ) -> LoadReport:
     """Load published weights into an encoder, and tell what fitted.
 
@@ -52,14 +50,17 @@ def load_weights(
         minimum_share: Share, in ``[0, 1]``, that must fit of the encoder's parameters without its
             pooling, and of the file's without its heads.
         grid: Patches along (depth, height, width) that the file's positional embeddings stand for;
-            by default a cube.
+            by default what the file's header tells, else a cube.
         random_first_layer: Load the rest even where the first layer does not fit, and stays random.
+        partial_layers: Load the rest even where layers of the file have a bias or another tensor
+            that the encoder's lack, or where the file lacks the encoder's running statistics.
 
     Returns:
         What was loaded; ``print`` it.
 
     Raises:
-        WeightsError: If too little fits, or the first layer does not; the encoder is as it was.
+        WeightsError: If too little fits, the first layer does not, or layers fit in part only; the
+            encoder is as it was.
         ValueError: If the file is no file of safetensors, is damaged, or is of no known format or
             of several; or if an argument is none of its choices.
         OSError: If the file cannot be read.
@@ -82,26 +83,43 @@ def load_weights(
         raise ValueError(f"minimum_share must be from 0 to 1, got {minimum_share}")
     file = read_weights(path)
     layout = choose_format(format, file.tensors)
-    found = match(layout, file.tensors, Adaptation(encoder, channels, grid))
+    adapt = Adaptation(encoder, channels, grid or told_grid(file), layout is not SELIP)
+    found = match(layout, file.tensors, adapt)
     report = _report(file, layout, found)
     if min(report.share, report.used_share) < minimum_share:
         raise too_little(report, minimum_share)
     first = _random_first_layer(encoder, found)
     if first is not None and not random_first_layer:
         raise no_first_layer(report, first, layout.encoders)
-    spec = _described(encoder.spec, layout, report.source, _spacing(file))
+    missing = _missing_statistics(found)
+    if (found.excess or missing) and not partial_layers:
+        raise fits_in_part(report, encoder, found.excess, missing)
+    spec = _described(encoder.spec, layout, report.source, told_spacing(file))
     with torch.no_grad():
         for place, value in (*found.matched, *found.filled):
             place.tensor.copy_(value)
-    if report.unmatched_encoder:
-        _log.warning(
-            "%s does not fit these parameters, which stay random: %s",
-            report.file,
-            listed(report.unmatched_encoder),
-        )
+    _warn(report.file, "does not fit these parameters, which stay random", report.unmatched_encoder)
+    _warn(report.file, "has no values for these running statistics", missing)
+    _warn(report.file, "has what no place was found for", found.unused_in_shared_parts)
     encoder.spec = spec
     _log.info("loaded weights\n%s", report)
     return report
+
+
+def _warn(file: str, what: str, names: Collection[str]) -> None:
+    if names:
+        _log.warning("%s %s: %s", file, what, listed(names))
+
+
+def _missing_statistics(found: Match) -> list[str]:
+    """Names of buffers that the network computes with, and the file lacks."""
+    return [
+        place.name
+        for place in found.unmatched
+        if not place.is_parameter
+        and not place.name.startswith(POOLING)
+        and not place.name.endswith("num_batches_tracked")  # which older files lack
+    ]
 
 
 def _random_first_layer(encoder: ImageEncoder, found: Match) -> str | None:
@@ -117,7 +135,7 @@ def _report(file: WeightsFile, layout: WeightFormat, found: Match) -> LoadReport
     return LoadReport(
         file=file.path.name,
         format=layout.name,
-        source=_source(layout, file.metadata),
+        source=told_source(file, layout.source),
         matched=tuple(place.name for place, _ in found.matched),
         matched_parameters=matched,
         encoder_parameters=matched + filled + sum(place.tensor.numel() for place in missing),
@@ -133,33 +151,14 @@ def _report(file: WeightsFile, layout: WeightFormat, found: Match) -> LoadReport
     )
 
 
-def _source(layout: WeightFormat, metadata: dict[str, str]) -> WeightsSource:
-    """What the file's header tells goes before what is known of its format."""
-    return replace(
-        layout.source,
-        licence=metadata.get("licence", layout.source.licence),
-        url=metadata.get("url", layout.source.url),
-    )
-
-
-def _spacing(file: WeightsFile) -> tuple[float, float, float] | None:
-    if SPACING not in file.metadata:
-        return None
-    try:
-        depth, height, width = map(float, json.loads(file.metadata[SPACING]))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{file.path}: the header's spacing must be three numbers") from error
-    if not all(0 < each < math.inf for each in (depth, height, width)):
-        raise ValueError(f"{file.path}: the header's spacing must be three lengths in millimetres")
-    return depth, height, width
-
-
 def _described(
     spec: ImageEncoderSpec,
     layout: WeightFormat,
     source: WeightsSource,
     spacing: tuple[float, float, float] | None,
 ) -> ImageEncoderSpec:
+    # Nothing of other weights, which these replace, holds for them.
+    spec = spec if spec.weights is None else spec.without_weights()
     return replace(
         spec,
         weights=source,

@@ -1,5 +1,6 @@
 """Which tensor of a file goes where in an encoder, and what has to be done to it."""
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from selip_core.encoders.weights.network import (
     Place,
     first_layer,
     is_derived,
+    layers_with_tensors,
     patch_grid,
     places,
     window_of,
@@ -25,6 +27,8 @@ from selip_core.encoders.weights.positions import (
     offsets,
     resize_bias_table,
 )
+
+_log = logging.getLogger(__name__)
 
 Adapted = tuple[Tensor, str]
 _POSITIONS = "position_embeddings"
@@ -41,6 +45,7 @@ class Match:
         unused: Names in the file that fit no place.
         unused_in_shared_parts: Of these, the ones in parts that the encoder has, such as a stage,
             with the number of their values.
+        excess: Names in the encoder's terms of what layers have in the file and not in it.
         adapted: What was done, by the name in the encoder.
         mismatched: Shapes in the file and in the encoder, by the name in the encoder.
         ignored: How many tensors of the file are heads and the like.
@@ -51,6 +56,7 @@ class Match:
     unmatched: list[Place] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     unused_in_shared_parts: dict[str, int] = field(default_factory=dict)
+    excess: list[str] = field(default_factory=list)
     adapted: dict[str, str] = field(default_factory=dict)
     mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     ignored: int = 0
@@ -63,19 +69,20 @@ class Adaptation:
     Attributes:
         encoder: The encoder.
         channels: How the first layer gets another number of channels.
-        grid: Patches that the file's positional embeddings stand for; ``None`` if a cube.
+        grid: Patches that the file's positional embeddings stand for; ``None`` if it is not told.
+        is_foreign: Whether the file is of another library: then the grid is a cube, if none is told
+            and one is possible, also where the encoder has as many patches.
     """
 
     encoder: ImageEncoder
     channels: Channels
     grid: Size | None = None
+    is_foreign: bool = False
 
     def __call__(self, place: Place, value: Tensor) -> Adapted | None:
         """Return a value of the place's shape and what was done; ``None`` if nothing helps."""
-        # As many positions may still be of another grid, if one was told.
-        is_told = self.grid is not None and place.name.endswith(_POSITIONS)
-        if value.shape == place.tensor.shape and not is_told:
-            return value, ""
+        if value.shape == place.tensor.shape:
+            return self._as_many_of_another_grid(place, value) or (value, "")
         ways: tuple[Callable[[Place, Tensor], Adapted | None], ...] = (
             self._other_channels,
             self._other_grid,
@@ -107,6 +114,18 @@ class Adaptation:
             )
         adapted = resize_positions(value.float(), grid, new_grid)
         return adapted, f"positions of {grid} patches to {new_grid}" if grid != new_grid else ""
+
+    def _as_many_of_another_grid(self, place: Place, value: Tensor) -> Adapted | None:
+        if self.grid is None and not self.is_foreign:
+            return None
+        adapted = self._other_grid(place, value)
+        if adapted is not None and self.grid is None and adapted[1]:
+            _log.warning(
+                "the file tells no grid for as many positions as the encoder has, so a cube is "
+                "taken: %s; if they are of the encoder's grid, give it as grid",
+                adapted[1],
+            )
+        return adapted
 
     def _other_window(self, place: Place, value: Tensor) -> Adapted | None:
         wanted = place.tensor.shape
@@ -148,12 +167,20 @@ def match(layout: WeightFormat, tensors: Tensors, adapt: Adaptation) -> Match:
     used |= renamed.keys() - fitted.tensors.keys()  # these became part of others
     left = {n: t for n, t in names.kept.items() if t not in used and not is_derived(t)}
     parts = {_part(name) for name in known}
+    layers = layers_with_tensors(adapt.encoder)
     found.unused = list(left)
     found.unused_in_shared_parts = {
         name: tensors[name].numel()
         for name, target in left.items()
         if _part(target) in parts and not target.startswith(POOLING)
     }
+    found.excess = [
+        target
+        for target in left.values()
+        if target not in known
+        and target.rpartition(".")[0] in layers
+        and not target.startswith(POOLING)
+    ]
     return found
 
 

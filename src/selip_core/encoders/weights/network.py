@@ -55,6 +55,11 @@ def is_derived(name: str) -> bool:
     return name.endswith("relative_position_index")
 
 
+def layers_with_tensors(encoder: ImageEncoder) -> set[str]:
+    """Return the names of the modules that hold a parameter or buffer of their own."""
+    return {name.rpartition(".")[0] for name in encoder.state_dict()} - {""}
+
+
 def first_layer(encoder: ImageEncoder) -> Tensor | None:
     """Return the weight that is multiplied with the volume, if it is of a convolution."""
     for module in encoder.stages()[0]:

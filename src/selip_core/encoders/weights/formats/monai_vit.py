@@ -3,7 +3,8 @@
 Facts:
     Names as in ``monai.networks.nets.ViT``, under ``vit.`` in a UNETR and in SegVol's releases
     under ``model.encoder.``. Old versions of MONAI kept cross-attention that no forward pass used
-    (``cross_attn``, ``norm_cross_attn``). The file tells neither licence nor preparation.
+    (``cross_attn``, ``norm_cross_attn``) and such a class token (``patch_embedding.cls_token``).
+    The file tells neither licence nor preparation.
 """
 
 from selip_core.encoders.weights.layout import WeightFormat
@@ -24,6 +25,7 @@ MONAI_VIT = WeightFormat(
         r"(encoder|decoder)\d+\.",
         r"(out|classification_head|conv3d_transpose(_1)?)\.",
         r"blocks\.\d+\.(cross_attn|norm_cross_attn)\.",
+        r"patch_embedding\.cls_token$",
     ),
     renames=TOKEN_RENAMES,
     fit=fit_tokens,
