@@ -8,15 +8,16 @@ from selip_core.encoders import ResNetEncoder
 from selip_core.encoders.recomputation import recomputed
 
 
-def stage(**options):
+def stage(norm=nn.BatchNorm3d, **options):
     torch.manual_seed(0)
-    layers = [nn.Conv3d(2, 4, 3, padding=1), nn.BatchNorm3d(4, **options), nn.ReLU()]
+    layers = [nn.Conv3d(2, 4, 3, padding=1), norm(4, **options), nn.ReLU()]
     return nn.Sequential(*layers, nn.Dropout(0.5), nn.Conv3d(4, 2, 1)).train()
 
 
+@pytest.mark.parametrize("norm", [nn.BatchNorm3d, nn.SyncBatchNorm])
 @pytest.mark.parametrize("momentum", [0.1, None], ids=["moving", "cumulative"])
-def test_statistics_dropout_and_gradients_are_those_of_the_stage_alone(momentum):
-    alone, again = stage(momentum=momentum), stage(momentum=momentum)
+def test_statistics_dropout_and_gradients_are_those_of_the_stage_alone(norm, momentum):
+    alone, again = stage(norm, momentum=momentum), stage(norm, momentum=momentum)
     x = torch.randn(3, 2, 4, 5, 6)
     for step in range(3):
         torch.manual_seed(step)
@@ -33,6 +34,7 @@ def test_statistics_dropout_and_gradients_are_those_of_the_stage_alone(momentum)
 
 def test_an_error_in_the_backward_pass_leaves_the_statistics_as_they_were():
     module, calls = stage(), []
+    counted = module[1].num_batches_tracked
 
     def fails_the_second_time(x):
         calls.append(None)
@@ -44,6 +46,7 @@ def test_an_error_in_the_backward_pass_leaves_the_statistics_as_they_were():
     with pytest.raises(RuntimeError, match="no"):
         loss.backward()
     assert (module[1].momentum, module[1].num_batches_tracked) == (0.1, 1)
+    assert module[1].num_batches_tracked is counted
 
 
 def test_a_deep_network_keeps_a_fraction():

@@ -43,7 +43,8 @@ def _still_statistics(owner: nn.Module) -> Iterator[None]:
     ]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+        # A copy to count on: synchronised normalisations require one.
+        norm.momentum, norm.num_batches_tracked = 0.0, norm.num_batches_tracked.clone()
     try:
         yield
     finally:
