@@ -163,6 +163,13 @@ def test_refuses_what_its_spec_forbids(create_small, name):
         encoder.forward_features(x[0])
 
 
+@pytest.mark.parametrize("option", ["in_channels", "embed_dim"])
+def test_refuses_to_be_of_nothing(small_options, name, option):
+    options = small_options(name) | {option: 0}
+    with pytest.raises(ValueError, match=f"{option} must be a whole number of at least 1, got 0"):
+        create_image_encoder(name, **options)
+
+
 def test_autocast_gives_nearly_the_same(create_small, name):
     encoder = create_small(name).eval()
     x = volumes(encoder)

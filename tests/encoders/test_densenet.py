@@ -42,7 +42,9 @@ def test_maps_are_activations_that_nothing_changes_afterwards():
     ("options", "message"),
     [
         ({"depth": 120}, r"depth must be one of \(121, 169, 201, 264\), got 120"),
-        ({"width": 0.01}, "width must leave one of 32 channels"),
+        ({"width": 0.01}, "width must leave at least one of 32 channels .*, got 0.01"),
+        ({"width": float("inf")}, "width must leave .*, got inf"),
+        ({"stem_stride": (0, 1, 1)}, r"stem_stride must be a whole .*, got \(0, 1, 1\)"),
     ],
 )
 def test_refuses_impossible_options(options, message):

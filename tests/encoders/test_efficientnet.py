@@ -62,3 +62,10 @@ def test_depthwise_convolutions_start_with_the_variance_of_their_input():
 def test_refuses_an_unknown_variant():
     with pytest.raises(ValueError, match=r"variant must be one of \['b0', .*\], got 'b9'"):
         EfficientNetEncoder("b9")
+
+
+def test_stem_stride_may_be_one_number():
+    with torch.device("meta"):
+        assert EfficientNetEncoder("b0", stem_stride=1).spec.stage_strides[0] == (1, 1, 1)
+    with pytest.raises(ValueError, match=r"stem_stride must be a whole .*, got \(1, 2\)"):
+        EfficientNetEncoder("b0", stem_stride=(1, 2))

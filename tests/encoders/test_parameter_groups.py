@@ -28,6 +28,20 @@ def test_stages_learn_the_slower_the_nearer_to_the_input(create_small):
     assert rates == [0.025, 0.05, 0.2, 0.4, 0.8]
 
 
+@pytest.mark.parametrize(
+    ("name", "blocks"), [("vit_small", "network.blocks"), ("swin_tiny", "network.layers3.0.blocks")]
+)
+def test_each_block_of_a_transformer_has_a_rate_of_its_own(create_small, name, blocks):
+    encoder = create_small(name)
+    groups = by_name(parameter_groups(encoder, 1.0, layer_decay=0.5))
+    rates = [
+        {groups[f"{blocks}.{index}.{key}"]["lr"] for key, _ in block.named_parameters()}
+        for index, block in enumerate(encoder.get_submodule(blocks))
+    ]
+    first = min(rates[0])
+    assert rates == [{first * 2**index} for index in range(len(rates))]
+
+
 def test_each_trainable_parameter_is_in_one_group(create_small):
     encoder = create_small("vit_small", pooling="cls").freeze(2)
     grouped = [p for group in parameter_groups(encoder, 1e-3, 0.1, 0.7) for p in group["params"]]

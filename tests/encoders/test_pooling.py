@@ -9,6 +9,7 @@ from selip_core.encoders import (
     ClassTokenPooling,
     GeMPooling,
     GridPooling,
+    ImageEncoder,
 )
 from selip_core.encoders.pooling import create_pooling
 from selip_core.encoders.pooling.attention import position_waves
@@ -118,7 +119,7 @@ def test_bfloat16_is_near_float32(name):
 
 def test_class_token_is_for_those_who_have_one():
     assert isinstance(create_pooling("cls", 4, 5, class_token=True), ClassTokenPooling)
-    for pooling in ("cls", ClassTokenPooling):
+    for pooling in ("cls", ClassTokenPooling, lambda *sizes: ClassTokenPooling(*sizes)):
         with pytest.raises(ValueError, match=r"needs a class token.* \['attention', 'avg"):
             create_pooling(pooling, 4, 5)
 
@@ -126,6 +127,38 @@ def test_class_token_is_for_those_who_have_one():
 def test_a_function_may_make_the_pooling():
     pooling = create_pooling(partial(GridPooling, grid=(1, 2, 3)), channels=4, embed_dim=5)
     assert pooling.projection.in_features == 4 * 6
+
+
+def test_a_name_may_have_options():
+    pooling = create_pooling(("grid", {"grid": (1, 2, 3)}), channels=4, embed_dim=5)
+    assert pooling.projection.in_features == 4 * 6
+    assert create_pooling(("gem", {"power": 5.0}), 4, 5).power.item() == pytest.approx(5)
+    assert create_pooling(("grid", {"grid": 2}), 4, 5).projection.in_features == 4 * 8
+
+
+def test_a_pooling_with_options_comes_back_from_a_folder(create_small, tmp_path):
+    encoder = create_small("resnet10", pooling=("grid", {"grid": (1, 2, 2)})).eval()
+    encoder.save_pretrained(tmp_path / "encoder")
+    again = ImageEncoder.from_pretrained(tmp_path / "encoder")
+    assert again.settings == encoder.settings
+    x = torch.randn(1, 1, 8, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(again(x), encoder(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "message"),
+    [
+        (("grid", {"cells": 2}), r"'grid' has no option cells; its options are \['grid'\]"),
+        (("avg", {"channels": 2}), r"'avg' has no option channels; its options are \[\]"),
+        (("max", {}), "pooling must be one of .*, got 'max'"),
+        (("grid", {"grid": (2, 0, 2)}), r"grid must be a whole number .*, got \(2, 0, 2\)"),
+        (("attention", {"heads": 0}), "heads must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(pooling, message):
+    with pytest.raises(ValueError, match=message):
+        create_pooling(pooling, channels=4, embed_dim=5)
 
 
 def test_unknown_name_is_refused():

@@ -159,9 +159,18 @@ def test_settings_keep_tuples():
     assert ImageEncoderSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
 
 
+def test_settings_hold_a_pooling_with_options():
+    settings = ImageEncoderSettings("resnet10", pooling=("grid", {"grid": [2, 4, 4]}))
+    told = json.loads(json.dumps(settings.to_json()))
+    assert told["pooling"] == ["grid", {"grid": [2, 4, 4]}]
+    assert ImageEncoderSettings.from_json(told) == settings
+    assert settings.pooling == ("grid", {"grid": (2, 4, 4)})
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        (ImageEncoderSettings("a", pooling=("b", {"c": nn.ReLU})), "options of a cannot be told"),
         (ImageEncoderSettings("a", pooling=GridPooling), "made by a function .*cannot be told"),
         (ImageEncoderSettings("a", options={"act": nn.ReLU()}), "options of a cannot be told"),
         (ImageEncoderSettings("a", options={"width": float("nan")}), "options of a cannot be told"),

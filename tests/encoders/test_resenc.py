@@ -94,6 +94,15 @@ def test_a_seventh_stage_goes_on_as_nnunet_would():
 
 
 @needs_nnunet
+def test_one_number_stands_for_all_axes_of_a_stage():
+    encoder = ResEncUNetEncoder(
+        strides=(1, 2, (1, 2, 2)), kernel_sizes=(1, 3, (1, 3, 3)), width=0.1
+    )
+    assert encoder.spec.stage_strides == ((1, 1, 1), (2, 2, 2), (2, 4, 4))
+    assert encoder.network.stages[1].blocks[0].conv1.conv.kernel_size == (3, 3, 3)
+
+
+@needs_nnunet
 def test_freezes_by_stage():
     encoder = planned().freeze(2)
     free = [name for name, p in encoder.named_parameters() if p.requires_grad]
@@ -104,10 +113,13 @@ def test_freezes_by_stage():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": 0.01}, "width must leave at least one of 32 channels, got 0.01"),
+        ({"width": 0.01}, "width must leave at least one of 32 channels .*, got 0.01"),
         ({"n_blocks_per_stage": (1, 2)}, "one entry a stage, got .*'n_blocks_per_stage': 2"),
         ({"kernel_sizes": 2}, "kernel sizes must be odd"),
-        ({"strides": ((1, 1), (2, 2))}, "must have three numbers a stage"),
+        ({"strides": ((1, 1), (2, 2))}, r"strides must be a whole .* three .*, got \(1, 1\)"),
+        ({"strides": (1, 0)}, "strides must be a whole number of at least 1, .*, got 0"),
+        ({"strides": ()}, "must have one entry a stage"),
+        ({"n_blocks_per_stage": (1, 0, 1, 1, 1, 1)}, "n_blocks_per_stage must be .*, got 0"),
     ],
 )
 def test_refuses_impossible_options(options, message):

@@ -102,6 +102,15 @@ def test_fewer_stages_leave_the_pyramid_that_is_left_as_it_was(stages):
     assert all(f"layer{stages + 1}" not in name for name in kept)
 
 
+@pytest.mark.parametrize("stem", ["paper", "cubic"])
+def test_no_axis_of_the_smallest_volume_is_empty(stem):
+    with torch.device("meta"):
+        encoder = ResNetEncoder(10, stem=stem, stages=1, width=1 / 16)
+    assert encoder.spec.minimum_size == {"paper": (1, 2, 2), "cubic": (2, 2, 2)}[stem]
+    with pytest.raises(ValueError, match="nearest right shape is"):
+        encoder(torch.zeros(1, 1, 0, 4, 4))
+
+
 def test_number_of_stages_is_checked():
     with pytest.raises(ValueError, match="stages must be 1, 2, 3 or 4, got 5"):
         ResNetEncoder(10, stages=5)

@@ -29,7 +29,8 @@ def test_as_many_maps_as_blocks():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": 0.01}, "width must leave one of 32 channels"),
+        ({"width": 0.01}, "width must leave at least one of 32 channels"),
+        ({"width": float("nan")}, "width must leave .*, got nan"),
         ({"blocks": (1, 0)}, r"blocks must be at least 1 for every map, got \(1, 0\)"),
         ({"blocks": ()}, r"blocks must be at least 1 for every map, got \(\)"),
     ],

@@ -34,6 +34,7 @@ def test_stages_that_are_not_kept_have_no_parameters(stages):
     [
         ({"depth": 51}, r"depth must be one of \(50, 101, 152\), got 51"),
         ({"stages": 5}, "stages must be 1, 2, 3 or 4, got 5"),
+        ({"stem_stride": 1.5}, "stem_stride must be a whole .*, got 1.5"),
     ],
 )
 def test_refuses_impossible_options(options, message):

@@ -53,6 +53,19 @@ def test_smallest_volume_trains_with_convolutions_before_the_stages():
     assert all(p.grad is not None for p in ours.parameters())
 
 
+def test_every_block_is_a_stage_of_its_own():
+    ours = encoder(depths=(1, 3, 2, 1), use_v2=True)
+    first, *blocks = ours.stages()
+    assert len(blocks) == 1 + 3 + 2 + 1
+    second = ours.network.layers2[0]
+    assert first == [ours.network.patch_embed]
+    assert blocks[1:4] == [
+        [ours.network.layers2c[0], second.blocks[0]],
+        [second.blocks[1]],
+        [second.blocks[2], second.downsample],
+    ]
+
+
 @torch.no_grad()
 def test_far_voxels_are_padding_not_wrapped():
     """Windows are shifted cyclically; what they wrap around must stay masked."""
@@ -80,8 +93,11 @@ def test_sizes_are_those_of_the_published_models(name, channels):
     ("options", "message"),
     [
         ({"width": 1 / 3}, "heads of every stage can share, got 4 for 3"),
-        ({"width": 0}, "heads of every stage can share, got 0 for 3"),
+        ({"width": 0}, "width must leave at least one of 12 channels .*, got 0"),
+        ({"width": float("nan")}, "width must leave .*, got nan"),
         ({"depths": (2, 2)}, r"must be of four stages, got \(2, 2\)"),
+        ({"depths": (2, 0, 2, 2)}, "depths must be a whole number of at least 1, got 0"),
+        ({"window": (2, 0, 2)}, r"window must be a whole .* or three .*, got \(2, 0, 2\)"),
     ],
 )
 def test_refuses_impossible_options(options, message):

@@ -1,6 +1,9 @@
+from functools import partial
+
 import pytest
 import torch
 
+from selip_core.encoders import ClassTokenPooling
 from selip_core.encoders.patches import resize_positions
 from selip_core.encoders.vit import ViTEncoder
 
@@ -57,6 +60,38 @@ def test_class_token_helps_the_patches_under_another_pooling():
     ours(volumes()).square().sum().backward()
     assert ours.class_token[0].grad.any()
     assert len(encoder().class_token) == 0
+
+
+@pytest.mark.parametrize(
+    "pooling",
+    [
+        "cls",
+        ClassTokenPooling,
+        partial(ClassTokenPooling),
+        lambda channels, embed_dim: ClassTokenPooling(channels, embed_dim),
+    ],
+    ids=["name", "class", "partial", "function"],
+)
+def test_whatever_pools_the_class_token_adds_one(pooling):
+    ours = encoder(pooling=pooling)
+    assert len(ours.class_token) == 1
+    ours(volumes()).square().sum().backward()
+    assert ours.class_token[0].grad.any()
+
+
+def test_every_layer_is_a_stage_of_its_own():
+    ours = encoder(layers=6)
+    blocks = list(ours.network.blocks)
+    _, *layers = ours.stages()
+    assert layers == [*([block] for block in blocks[:5]), [blocks[5], ours.network.norm]]
+
+
+@torch.no_grad()
+def test_one_number_stands_for_all_axes():
+    ours = encoder(patch_size=8, native_size=16)
+    assert ours.spec.divisor == (8, 8, 8)
+    assert ours.native_grid == (2, 2, 2)
+    assert ours(volumes((16, 8, 24))).shape == (2, 6)
 
 
 def test_position_embeddings_of_another_grid_lie_between_those_known():
@@ -160,7 +195,10 @@ def test_refuses_a_mask_token_without_a_mask():
     ("options", "message"),
     [
         ({"width": 0.1}, "tokens that 4 heads can share, got 2 channels"),
+        ({"width": float("inf")}, "width must leave at least one of 24 channels .*, got inf"),
         ({"layers": 3}, "layers must be at least 4, got 3"),
+        ({"patch_size": (0, 8, 8)}, r"patch_size must be a whole .* or three .*, got \(0, 8, 8\)"),
+        ({"native_size": (4, 24)}, r"native_size must be .* three of them .*, got \(4, 24\)"),
         ({"native_size": (4, 24, 20)}, r"multiple of patch_size \(2, 8, 8\) .*, got \(4, 24, 20\)"),
     ],
 )

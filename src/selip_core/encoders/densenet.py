@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.pooling import PoolingFactory, create_pooling
+from selip_core.encoders.options import along_axes, at_width, require_counts
+from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.sequence import run_stages
 from selip_core.encoders.spec import ImageEncoderSpec, Size
@@ -31,13 +32,15 @@ class DenseNetEncoder(ImageEncoder):
         depth: Layers: 121, 169, 201 or 264.
         in_channels: Channels of the input volume.
         embed_dim: Length of an embedding.
-        pooling: A pooling by name, or a function of (channels, embed_dim) giving a module.
-        stem_stride: Stride of the first convolution, and of the max pooling after it; (1, 2, 2)
-            keeps few thick slices. The three transitions always halve all axes.
+        pooling: As in :func:`~selip_core.encoders.create_image_encoder`.
+        stem_stride: Stride of the first convolution, and of the max pooling after it, along each
+            axis or for all; (1, 2, 2) keeps few thick slices. The three transitions always halve
+            all axes.
         width: Factor on the channels that the first convolution and every layer give, 64 and 32.
 
     Raises:
-        ValueError: If the depth is unknown, or if the width leaves no channel.
+        ValueError: If the depth is unknown, an option is out of its range, or the width leaves no
+            channel.
 
     Example:
         >>> import torch
@@ -59,15 +62,15 @@ class DenseNetEncoder(ImageEncoder):
         depth: int,
         in_channels: int = 1,
         embed_dim: int = 512,
-        pooling: str | PoolingFactory = "avg",
-        stem_stride: Size = HALVED,
+        pooling: PoolingChoice = "avg",
+        stem_stride: int | Size = 2,
         width: float = 1.0,
     ) -> None:
         super().__init__()
+        require_counts(in_channels=in_channels, embed_dim=embed_dim)
         if depth not in DEPTHS:
             raise ValueError(f"depth must be one of {DEPTHS}, got {depth}")
-        if int(32 * width) < 1:
-            raise ValueError(f"width must leave one of 32 channels (1/32 or more), got {width}")
+        stem_stride = along_axes("stem_stride", stem_stride)
         self.embed_dim = embed_dim
         self.network = _build_network(depth, in_channels, stem_stride, width)
         strides = strides_of([stem_stride, stem_stride, HALVED, HALVED, HALVED])
@@ -119,8 +122,8 @@ def _build_network(depth: int, in_channels: int, stem_stride: Size, width: float
         spatial_dims=3,
         in_channels=in_channels,
         out_channels=1,
-        init_features=int(64 * width),
-        growth_rate=int(32 * width),
+        growth_rate=at_width(32, width),
+        init_features=at_width(64, width),
     )
     network.class_layers = nn.Sequential(network.class_layers[0])
     stem: nn.Conv3d = network.features[0]  # type: ignore[assignment]

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.pooling import PoolingFactory, create_pooling
+from selip_core.encoders.options import along_axes, require_counts
+from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.sequence import run_stages
 from selip_core.encoders.spec import ImageEncoderSpec, Size
@@ -31,12 +32,12 @@ class EfficientNetEncoder(ImageEncoder):
         variant: ``"b0"`` to ``"b7"``.
         in_channels: Channels of the input volume.
         embed_dim: Length of an embedding.
-        pooling: A pooling by name, or a function of (channels, embed_dim) giving a module.
-        stem_stride: Stride of the first convolution; (1, 2, 2) halves few thick slices once less.
-            Later strides always halve all axes.
+        pooling: As in :func:`~selip_core.encoders.create_image_encoder`.
+        stem_stride: Stride of the first convolution, along each axis or for all; (1, 2, 2) halves
+            few thick slices once less. Later strides always halve all axes.
 
     Raises:
-        ValueError: If the variant is unknown.
+        ValueError: If the variant is unknown, or if an option is out of its range.
 
     Example:
         >>> import torch
@@ -60,12 +61,14 @@ class EfficientNetEncoder(ImageEncoder):
         variant: str,
         in_channels: int = 1,
         embed_dim: int = 512,
-        pooling: str | PoolingFactory = "avg",
-        stem_stride: Size = HALVED,
+        pooling: PoolingChoice = "avg",
+        stem_stride: int | Size = 2,
     ) -> None:
         super().__init__()
+        require_counts(in_channels=in_channels, embed_dim=embed_dim)
         if variant not in VARIANTS:
             raise ValueError(f"variant must be one of {list(VARIANTS)}, got {variant!r}")
+        stem_stride = along_axes("stem_stride", stem_stride)
         self.embed_dim = embed_dim
         self.network = _build_network(variant, in_channels, stem_stride)
         strides = strides_of([stem_stride, HALVED, HALVED, HALVED, HALVED])

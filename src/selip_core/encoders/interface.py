@@ -67,6 +67,9 @@ class ImageEncoder(PretrainedModule, abc.ABC):
     def freeze(self, stages: int) -> Self:
         """Keep the first stages as they are: no gradient, and evaluation mode also in training.
 
+        All later stages are set free, those too that were frozen in another way: freeze what else
+        shall stay, such as the pooling, after this.
+
         Args:
             stages: How many of :meth:`stages`, counted from the input; 0 sets all free.
 

@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.pooling import PoolingFactory, create_pooling
+from selip_core.encoders.options import require_counts
+from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.sequence import run_stages
 from selip_core.encoders.spec import ImageEncoderSpec
@@ -30,11 +31,12 @@ class MedNeXtEncoder(ImageEncoder):
         variant: ``"small"``, ``"base"``, ``"medium"`` or ``"large"``.
         in_channels: Channels of the input volume.
         embed_dim: Length of an embedding.
-        pooling: A pooling by name, or a function of (channels, embed_dim) giving a module.
+        pooling: As in :func:`~selip_core.encoders.create_image_encoder`.
         kernel_size: Voxels of the depthwise convolutions along each axis: 3 or 5.
 
     Raises:
-        ValueError: If the variant is unknown, or if the kernel is not odd.
+        ValueError: If the variant is unknown, if the kernel is not odd, or if an option is out of
+            its range.
 
     Example:
         >>> import torch
@@ -55,10 +57,11 @@ class MedNeXtEncoder(ImageEncoder):
         variant: str,
         in_channels: int = 1,
         embed_dim: int = 512,
-        pooling: str | PoolingFactory = "avg",
+        pooling: PoolingChoice = "avg",
         kernel_size: int = 3,
     ) -> None:
         super().__init__()
+        require_counts(in_channels=in_channels, embed_dim=embed_dim, kernel_size=kernel_size)
         if variant not in VARIANTS:
             raise ValueError(f"variant must be one of {list(VARIANTS)}, got {variant!r}")
         if kernel_size % 2 == 0:

@@ -1,6 +1,5 @@
 """The residual encoder of nnU-Net, on its authors' implementation."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, final
 
@@ -10,9 +9,11 @@ from torch.nn.functional import avg_pool3d
 
 from selip_core._optional import require
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.pooling import PoolingFactory, create_pooling
+from selip_core.encoders.options import along_axes, at_width, require_counts
+from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.spec import ImageEncoderSpec, Size
+from selip_core.encoders.strides import half_a_voxel, strides_of
 
 if TYPE_CHECKING:
     from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder
@@ -37,10 +38,11 @@ class ResEncUNetEncoder(ImageEncoder):
     Args:
         in_channels: Channels of the input volume.
         embed_dim: Length of an embedding.
-        pooling: A pooling's name, or a function of (channels, embed_dim) giving a module.
-        strides: Input voxels per output voxel of each stage and axis; as many as there are stages.
-            For few thick slices, stages that halve only the plane come first: ``(1, 2, 2)``.
-        kernel_sizes: Odd size of the kernels of each stage, for each axis or for all.
+        pooling: As in :func:`~selip_core.encoders.create_image_encoder`.
+        strides: Input voxels per output voxel of each stage, for each axis or for all; as many as
+            there are stages. For few thick slices, stages that halve only the plane come first:
+            ``(1, 2, 2)``.
+        kernel_sizes: Odd size of the kernels, of all stages or of each, for each axis or for all.
         features_per_stage: Channels of each stage; by default 32, doubled to at most 320.
         n_blocks_per_stage: Residual blocks of each stage; by default 1, 3, 4, then 6.
         width: Factor on the channels of all stages.
@@ -69,29 +71,30 @@ class ResEncUNetEncoder(ImageEncoder):
         self,
         in_channels: int = 1,
         embed_dim: int = 512,
-        pooling: str | PoolingFactory = "avg",
-        strides: Sequence[Sequence[int]] = STRIDES,
-        kernel_sizes: int | Sequence[Sequence[int]] = 3,
+        pooling: PoolingChoice = "avg",
+        strides: Sequence[int | Sequence[int]] = STRIDES,
+        kernel_sizes: int | Sequence[int | Sequence[int]] = 3,
         features_per_stage: Sequence[int] | None = None,
         n_blocks_per_stage: Sequence[int] | None = None,
         width: float = 1.0,
     ) -> None:
         super().__init__()
+        require_counts(in_channels=in_channels, embed_dim=embed_dim)
         count = len(strides)
         if isinstance(kernel_sizes, int):
-            kernel_sizes = [[kernel_sizes] * 3] * count
+            kernel_sizes = [kernel_sizes] * count
         if n_blocks_per_stage is None:
             n_blocks_per_stage = [BLOCKS[min(stage, 3)] for stage in range(count)]
         if features_per_stage is None:
             features_per_stage = [min(FIRST_FEATURES * 2**i, MOST_FEATURES) for i in range(count)]
-        features = _scaled(features_per_stage, width)
-        _check_stages(strides, kernel_sizes, features, n_blocks_per_stage)
+        _check_stages(strides, kernel_sizes, features_per_stage, n_blocks_per_stage)
+        steps = [along_axes("strides", step) for step in strides]
+        kernels = [_odd(size) for size in kernel_sizes]
+        features = [at_width(channels, width) for channels in features_per_stage]
         self.embed_dim = embed_dim
-        self.network = _build_network(
-            in_channels, strides, kernel_sizes, features, n_blocks_per_stage
-        )
+        self.network = _build_network(in_channels, steps, kernels, features, n_blocks_per_stage)
         self.pooling = create_pooling(pooling, features[-1], embed_dim)
-        self.spec = _describe(in_channels, strides, features).count_parameters(self)
+        self.spec = _describe(in_channels, steps, features).count_parameters(self)
 
     def stages(self) -> list[list[nn.Module]]:
         """Return the stem and the stages."""
@@ -127,15 +130,9 @@ class PartialAverage(nn.Module):
         return avg_pool3d(x, window, ceil_mode=True)
 
 
-def _scaled(features: Sequence[int], width: float) -> list[int]:
-    if not math.isfinite(width) or int(width * min(features)) < 1:
-        raise ValueError(f"width must leave at least one of {min(features)} channels, got {width}")
-    return [int(width * channels) for channels in features]
-
-
 def _check_stages(
-    strides: Sequence[Sequence[int]],
-    kernel_sizes: Sequence[Sequence[int]],
+    strides: Sequence[int | Sequence[int]],
+    kernel_sizes: Sequence[int | Sequence[int]],
     features: Sequence[int],
     blocks: Sequence[int],
 ) -> None:
@@ -145,18 +142,23 @@ def _check_stages(
         "features_per_stage": len(features),
         "n_blocks_per_stage": len(blocks),
     }
-    if len(set(counts.values())) > 1:
+    if len(set(counts.values())) > 1 or not strides:
         raise ValueError(f"strides and the other options must have one entry a stage, got {counts}")
-    if any(len(axes) != 3 for axes in (*strides, *kernel_sizes)):
-        raise ValueError("strides and kernel_sizes must have three numbers a stage")
-    if any(size % 2 == 0 for kernel in kernel_sizes for size in kernel):
-        raise ValueError(f"kernel sizes must be odd, got {kernel_sizes}")
+    for stage in zip(features, blocks, strict=True):
+        require_counts(features_per_stage=stage[0], n_blocks_per_stage=stage[1])
+
+
+def _odd(kernel_size: int | Sequence[int]) -> Size:
+    sizes = along_axes("kernel_sizes", kernel_size)
+    if any(size % 2 == 0 for size in sizes):
+        raise ValueError(f"kernel sizes must be odd, got {sizes}")
+    return sizes
 
 
 def _build_network(
     in_channels: int,
-    strides: Sequence[Sequence[int]],
-    kernel_sizes: Sequence[Sequence[int]],
+    strides: Sequence[Size],
+    kernel_sizes: Sequence[Size],
     features: Sequence[int],
     blocks: Sequence[int],
 ) -> "ResidualEncoder":
@@ -189,20 +191,16 @@ def _build_network(
     return network
 
 
-def _describe(
-    in_channels: int, strides: Sequence[Sequence[int]], features: Sequence[int]
-) -> ImageEncoderSpec:
-    totals: list[Size] = [(1, 1, 1)]
-    for depth, height, width in strides:
-        d, h, w = totals[-1]
-        totals.append((d * depth, h * height, w * width))
-    d, h, w = totals[-1]
-    # Instance normalisation needs two voxels; most of what a voxel sees should be no padding.
+def _describe(in_channels: int, steps: Sequence[Size], features: Sequence[int]) -> ImageEncoderSpec:
+    strides = strides_of(steps)
+    _, h, w = strides[-1]
+    depth, _, _ = half_a_voxel(strides[-1])
     return ImageEncoderSpec(
         in_channels=in_channels,
         stage_channels=tuple(features),
-        stage_strides=tuple(totals[1:]),
-        minimum_size=(max(1, d // 2), h + 1, w + 1),
+        stage_strides=strides,
+        # Instance normalisation needs two voxels of the coarsest map.
+        minimum_size=(depth, h + 1, w + 1),
     )
 
 

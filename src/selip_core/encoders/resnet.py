@@ -1,6 +1,5 @@
 """The 3D ResNet family, on MONAI's implementation."""
 
-import math
 from functools import partial
 from typing import final
 
@@ -8,10 +7,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.pooling import PoolingFactory, create_pooling
+from selip_core.encoders.options import at_width, require_counts
+from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.resnet_network import PLANES, STEMS, Stem, build_network
-from selip_core.encoders.spec import ImageEncoderSpec, Size
+from selip_core.encoders.spec import ImageEncoderSpec
+from selip_core.encoders.strides import half_a_voxel, strides_of
 
 DEPTHS = (10, 18, 34, 50, 101, 152, 200)
 
@@ -24,7 +25,7 @@ class ResNetEncoder(ImageEncoder):
         depth: Layers: 10, 18, 34, 50, 101, 152 or 200. From 50 on the blocks are bottlenecks.
         in_channels: Channels of the input volume.
         embed_dim: Length of an embedding.
-        pooling: Its name, or a function of (channels, embed_dim) giving a module.
+        pooling: As in :func:`~selip_core.encoders.create_image_encoder`.
         stem: ``"paper"`` for few thick slices: convolution 7x7x7 with stride 1x2x2, max pooling
             1x3x3 with stride 1x2x2, so depth is first halved in the second stage. ``"cubic"`` for
             small, nearly isotropic volumes: convolution and max pooling 3x3x3, both with stride 2.
@@ -61,12 +62,13 @@ class ResNetEncoder(ImageEncoder):
         depth: int,
         in_channels: int = 1,
         embed_dim: int = 512,
-        pooling: str | PoolingFactory = "avg",
+        pooling: PoolingChoice = "avg",
         stem: str = "paper",
         stages: int = 4,
         width: float = 1.0,
     ) -> None:
         super().__init__()
+        require_counts(in_channels=in_channels, embed_dim=embed_dim)
         _check_options(depth, stem, stages, width)
         self.embed_dim = embed_dim
         self._stages = stages
@@ -103,28 +105,21 @@ def _check_options(depth: int, stem: str, stages: int, width: float) -> None:
         raise ValueError(f"stem must be one of {sorted(STEMS)}, got {stem!r}")
     if stages not in range(1, len(PLANES) + 1):
         raise ValueError(f"stages must be 1, 2, 3 or 4, got {stages}")
-    if not math.isfinite(width) or int(width * PLANES[0]) < 1:
-        raise ValueError(
-            f"width must leave at least one of 64 channels (1/64 or more), got {width}"
-        )
+    at_width(PLANES[0], width)  # every later stage has more
 
 
 def _describe(
     depth: int, in_channels: int, stem: Stem, stages: int, width: float
 ) -> ImageEncoderSpec:
-    planes = [int(width * channels) for channels in PLANES[:stages]]
+    planes = [at_width(channels, width) for channels in PLANES[:stages]]
     expansion = 4 if depth >= 50 else 1
-    strides: list[Size] = [stem.stride]
-    for step in (stem.pool_stride, *((by, by, by) for by in stem.stage_strides[1:stages])):
-        d, h, w = strides[-1]
-        strides.append((d * step[0], h * step[1], w * step[2]))
-    # Of a volume under half a voxel of the coarsest map, most of what that voxel sees is padding.
-    d, h, w = strides[-1]
+    later = [(by, by, by) for by in stem.stage_strides[1:stages]]
+    strides = strides_of([stem.stride, stem.pool_stride, *later])
     return ImageEncoderSpec(
         in_channels=in_channels,
         stage_channels=(planes[0], *(expansion * channels for channels in planes)),
-        stage_strides=tuple(strides),
-        minimum_size=(d // 2, h // 2, w // 2),
+        stage_strides=strides,
+        minimum_size=half_a_voxel(strides[-1]),
     )
 
 

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.pooling import PoolingFactory, create_pooling
+from selip_core.encoders.options import at_width, require_counts
+from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.sequence import run_stages
 from selip_core.encoders.spec import ImageEncoderSpec
@@ -28,13 +29,14 @@ class SegResNetEncoder(ImageEncoder):
     Args:
         in_channels: Channels of the input volume.
         embed_dim: Length of an embedding.
-        pooling: A pooling by name, or a function of (channels, embed_dim) giving a module.
+        pooling: As in :func:`~selip_core.encoders.create_image_encoder`.
         blocks: Residual blocks of each map; as many maps.
         width: Factor on the channels, 32 in the first map; MONAI's weights for brain tumours
             have 16.
 
     Raises:
-        ValueError: If the width leaves no channel, or if there are no blocks.
+        ValueError: If the width leaves no channel, if there are no blocks, or if an option is out
+            of its range.
 
     Example:
         >>> import torch
@@ -54,14 +56,13 @@ class SegResNetEncoder(ImageEncoder):
         self,
         in_channels: int = 1,
         embed_dim: int = 512,
-        pooling: str | PoolingFactory = "avg",
+        pooling: PoolingChoice = "avg",
         blocks: Sequence[int] = (1, 2, 2, 4),
         width: float = 1.0,
     ) -> None:
         super().__init__()
-        channels = int(32 * width)
-        if channels < 1:
-            raise ValueError(f"width must leave one of 32 channels (1/32 or more), got {width}")
+        require_counts(in_channels=in_channels, embed_dim=embed_dim)
+        channels = at_width(32, width)
         if not blocks or min(blocks) < 1:
             raise ValueError(f"blocks must be at least 1 for every map, got {blocks}")
         self.embed_dim = embed_dim

@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.pooling import PoolingFactory, create_pooling
+from selip_core.encoders.options import along_axes, require_counts
+from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.sequence import run_stages
 from selip_core.encoders.spec import ImageEncoderSpec, Size
@@ -30,13 +31,14 @@ class SEResNetEncoder(ImageEncoder):
         depth: Layers: 50, 101 or 152.
         in_channels: Channels of the input volume.
         embed_dim: Length of an embedding.
-        pooling: A pooling by name, or a function of (channels, embed_dim) giving a module.
-        stem_stride: Stride of the first convolution, and of the max pooling after it; (1, 2, 2)
-            keeps few thick slices. Later stages always halve all axes.
+        pooling: As in :func:`~selip_core.encoders.create_image_encoder`.
+        stem_stride: Stride of the first convolution, and of the max pooling after it, along each
+            axis or for all; (1, 2, 2) keeps few thick slices. Later stages always halve all axes.
         stages: How many of the four stages to keep; with fewer, the last map is finer.
 
     Raises:
-        ValueError: If the depth is unknown, or if there are not so many stages.
+        ValueError: If the depth is unknown, if there are not so many stages, or if an option is out
+            of its range.
 
     Example:
         >>> import torch
@@ -58,15 +60,17 @@ class SEResNetEncoder(ImageEncoder):
         depth: int,
         in_channels: int = 1,
         embed_dim: int = 512,
-        pooling: str | PoolingFactory = "avg",
-        stem_stride: Size = HALVED,
+        pooling: PoolingChoice = "avg",
+        stem_stride: int | Size = 2,
         stages: int = 4,
     ) -> None:
         super().__init__()
+        require_counts(in_channels=in_channels, embed_dim=embed_dim)
         if depth not in DEPTHS:
             raise ValueError(f"depth must be one of {DEPTHS}, got {depth}")
         if stages not in range(1, len(CHANNELS)):
             raise ValueError(f"stages must be 1, 2, 3 or 4, got {stages}")
+        stem_stride = along_axes("stem_stride", stem_stride)
         self.embed_dim = embed_dim
         self._stages = stages
         self.network = _build_network(depth, in_channels, stem_stride, stages)

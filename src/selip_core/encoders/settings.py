@@ -5,18 +5,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from selip_core.encoders.pooling import PoolingFactory
+from selip_core.encoders.pooling import PoolingChoice
 
 
 @dataclass(frozen=True)
 class ImageEncoderSettings:
     """The arguments of :func:`create_image_encoder`, without weights.
 
+    Lists among the options are kept as tuples.
+
     Attributes:
         name: The name the encoder is registered by.
         in_channels: Channels of the input volume.
         embed_dim: Length of an embedding.
-        pooling: Its name, or the function that made it.
+        pooling: Its name, its name and options, or the function that made it.
         options: Options of this encoder.
 
     Example:
@@ -32,8 +34,13 @@ class ImageEncoderSettings:
     name: str
     in_channels: int = 1
     embed_dim: int = 512
-    pooling: str | PoolingFactory = "avg"
+    pooling: PoolingChoice = "avg"
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # What JSON holds and what was written in Python are equal.
+        object.__setattr__(self, "pooling", _with_tuples(self.pooling))
+        object.__setattr__(self, "options", _with_tuples(self.options))
 
     def arguments(self) -> dict[str, Any]:
         """Return the keywords that make the encoder again."""
@@ -51,25 +58,26 @@ class ImageEncoderSettings:
         Raises:
             ValueError: If the pooling is a function, or if JSON cannot hold an option.
         """
-        if not isinstance(self.pooling, str):
+        if callable(self.pooling):
             raise ValueError(
                 f"a pooling made by a function ({self.pooling!r}) cannot be told in JSON: "
-                "choose a pooling by name, or register an encoder that makes this one"
+                "choose one by name, with options as in ('grid', {'grid': (2, 4, 4)}), or register "
+                "an encoder that makes this one"
             )
-        values = {**vars(self), "options": dict(self.options)}
+        values = dict(vars(self))
         try:
             json.dumps(values, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"options of {self.name} cannot be told in JSON ({error}): give numbers, texts, "
-                f"lists or none, got {dict(self.options)}"
+                f"lists or none, got {self.options} and pooling {self.pooling!r}"
             ) from error
         return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Return the settings that :meth:`to_json` told; lists among the options become tuples."""
-        return cls(**{**values, "options": _with_tuples(values["options"])})
+        """Return the settings that :meth:`to_json` told."""
+        return cls(**values)
 
 
 def _with_tuples(value: Any) -> Any:

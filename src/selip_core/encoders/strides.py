@@ -28,6 +28,8 @@ def strides_of(steps: Iterable[Size]) -> tuple[Size, ...]:
 def half_a_voxel(stride: Size) -> Size:
     """Return the smallest volume of which the coarsest map still sees more than padding.
 
+    At least one voxel: a stride may be odd, or 1.
+
     Example:
         >>> half_a_voxel((1, 32, 32))
         (1, 16, 16)

@@ -1,20 +1,22 @@
 """The Swin transformer of SwinUNETR, on MONAI's implementation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, final
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.pooling import PoolingFactory, create_pooling
+from selip_core.encoders.options import along_axes, at_width, require_counts
+from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.spec import ImageEncoderSpec, Size
 
 if TYPE_CHECKING:
-    from monai.networks.nets.swin_unetr import SwinTransformer
+    from monai.networks.nets.swin_unetr import BasicLayer, SwinTransformer
 
 STAGES = 4
 
@@ -25,17 +27,18 @@ class SwinEncoder(ImageEncoder):
 
     Each stage halves its map and doubles the channels. Maps are normalised over their channels, as
     the decoder of SwinUNETR reads them. Unlike SwinUNETR, volumes need not be multiples of 32:
-    patches and maps are padded with zeros.
+    patches and maps are padded with zeros. Freezing, rates and gradient checkpointing go block by
+    block.
 
     Args:
         channels: Channels of the first map at width 1: 12 (tiny), 24 (small), 48 (base) or
             96 (large).
         in_channels: Channels of the input volume.
         embed_dim: Length of an embedding.
-        pooling: A pooling by name, or a function of (channels, embed_dim) giving a module.
-        patch_size: Voxels of a patch along (depth, height, width). (1, 2, 2) keeps few thick slices
-            apart one step longer.
-        window: Voxels of a map whose attention is computed together, along each axis. A smaller map
+        pooling: As in :func:`~selip_core.encoders.create_image_encoder`.
+        patch_size: Voxels of a patch along (depth, height, width), or one number for all. (1, 2, 2)
+            keeps few thick slices apart one step longer.
+        window: Voxels of a map whose attention is computed together, likewise. A smaller map
             shrinks it, and the biases of all axes but depth are then those of other offsets, as in
             MONAI: best keep the windows of trained weights.
         depths: Blocks of each stage.
@@ -45,8 +48,8 @@ class SwinEncoder(ImageEncoder):
         width: Factor on the channels of all stages.
 
     Raises:
-        ValueError: If the heads cannot share the channels that the width leaves, or if there are
-            not four stages.
+        ValueError: If the heads cannot share the channels that the width leaves, if there are not
+            four stages, or if an option is out of its range.
 
     Example:
         >>> import torch
@@ -68,16 +71,19 @@ class SwinEncoder(ImageEncoder):
         channels: int,
         in_channels: int = 1,
         embed_dim: int = 512,
-        pooling: str | PoolingFactory = "avg",
-        patch_size: Size = (2, 2, 2),
-        window: Size = (7, 7, 7),
+        pooling: PoolingChoice = "avg",
+        patch_size: int | Size = 2,
+        window: int | Size = 7,
         depths: Sequence[int] = (2, 2, 2, 2),
         heads: Sequence[int] = (3, 6, 12, 24),
         use_v2: bool = False,
         width: float = 1.0,
     ) -> None:
         super().__init__()
-        channels = int(width * channels)
+        require_counts(in_channels=in_channels, embed_dim=embed_dim)
+        channels = at_width(channels, width)
+        patch_size = along_axes("patch_size", patch_size)
+        window = along_axes("window", window)
         _check_options(channels, depths, heads)
         self.embed_dim = embed_dim
         self.network = _build_network(
@@ -88,39 +94,71 @@ class SwinEncoder(ImageEncoder):
         self.spec = spec.count_parameters(self)
 
     def stages(self) -> list[list[nn.Module]]:
-        """Return the embedding of the patches and the four stages."""
-        network = self.network
-        stages = [network.layers1, network.layers2, network.layers3, network.layers4]
-        if not network.use_v2:
-            return [[network.patch_embed], *([stage[0]] for stage in stages)]
-        before = [network.layers1c, network.layers2c, network.layers3c, network.layers4c]
-        pairs = zip(before, stages, strict=True)
-        return [[network.patch_embed], *([first[0], stage[0]] for first, stage in pairs)]
+        """Return the embedding of the patches and every block, with what stands beside it."""
+        blocks = [block for _, blocks in self._layers() for block in blocks]
+        return [[self.network.patch_embed], *blocks]
 
     def forward_features(
         self, x: Float[Tensor, "b c d h w"]
     ) -> list[Float[Tensor, "b stage_c stage_d stage_h stage_w"]]:
         """Return the normalised map of the patches and that of every stage."""
         self.spec.check_input(x)
-        maps = []
-        for stage in self.stages():
-            x = self.run_stage(partial(_run, stage), x)
-            maps.append(self.network.proj_out(x, normalize=True))  # type: ignore[no-untyped-call]
-        return maps
+        x = self.run_stage(self.network.patch_embed, x)
+        maps = [x]
+        for layer, blocks in self._layers():
+            mask = _mask(layer, x)
+            for block in blocks:
+                x = self.run_stage(partial(_run, block, mask), x)
+            maps.append(x)
+        return [self.network.proj_out(each, normalize=True) for each in maps]  # type: ignore[no-untyped-call]
+
+    def _layers(self) -> Iterator[tuple["BasicLayer", list[list[nn.Module]]]]:
+        """Yield MONAI's four layers with their blocks.
+
+        The convolution before a layer goes with its first block, the merging of patches with its
+        last.
+        """
+        for number in range(1, STAGES + 1):
+            layer: BasicLayer = self.network.get_submodule(f"layers{number}.0")  # type: ignore[assignment]
+            blocks = [[block] for block in layer.blocks]
+            blocks[-1].append(layer.downsample)  # type: ignore[arg-type]  # is never None here
+            if self.network.use_v2:
+                blocks[0].insert(0, self.network.get_submodule(f"layers{number}c.0"))
+            yield layer, blocks
 
 
-def _run(stage: Sequence[nn.Module], x: Tensor) -> Tensor:
-    for module in stage:
-        x = module(x.contiguous())
+def _mask(layer: "BasicLayer", x: Tensor) -> Tensor:
+    """Return what parts voxels that a shifted window joins across the borders of the map."""
+    from monai.networks.nets.swin_unetr import compute_mask, get_window_size
+
+    size = tuple(x.shape[2:])
+    window, shift = get_window_size(size, layer.window_size, layer.shift_size)  # type: ignore[no-untyped-call]
+    padded = [-(-voxels // by) * by for voxels, by in zip(size, window, strict=True)]
+    mask: Tensor = compute_mask(padded, window, shift, x.device)  # type: ignore[no-untyped-call]
+    return mask
+
+
+def _run(modules: Sequence[nn.Module], mask: Tensor, x: Tensor) -> Tensor:
+    from monai.networks.blocks import UnetrBasicBlock
+    from monai.networks.nets.swin_unetr import SwinTransformerBlock
+
+    for module in modules:
+        if isinstance(module, UnetrBasicBlock):
+            x = module(x.contiguous())
+            continue
+        x = rearrange(x, "b c d h w -> b d h w c")
+        x = module(x, mask) if isinstance(module, SwinTransformerBlock) else module(x)
+        x = rearrange(x, "b d h w c -> b c d h w")
     return x
 
 
 def _check_options(channels: int, depths: Sequence[int], heads: Sequence[int]) -> None:
     if len(depths) != STAGES or len(heads) != STAGES:
         raise ValueError(f"depths and heads must be of four stages, got {depths} and {heads}")
-    for stage, count in enumerate(heads):
+    for stage, (count, blocks) in enumerate(zip(heads, depths, strict=True)):
+        require_counts(heads=count, depths=blocks)
         have = channels * 2**stage
-        if have < 1 or have % count:
+        if have % count:
             raise ValueError(
                 f"width must leave channels that the heads of every stage can share, got {have} "
                 f"for {count}"

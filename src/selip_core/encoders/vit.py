@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, final
 
 import torch
@@ -11,9 +10,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from selip_core.encoders.interface import ImageEncoder
+from selip_core.encoders.options import along_axes, at_width, require_counts
 from selip_core.encoders.patches import drop_hidden, replace_hidden, resize_positions
-from selip_core.encoders.pooling import ClassTokenPooling, PoolingFactory, create_pooling
+from selip_core.encoders.pooling import ClassTokenPooling, PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
+from selip_core.encoders.sequence import run_in_order
 from selip_core.encoders.spec import ImageEncoderSpec, Size
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class ViTEncoder(ImageEncoder):
     """A vision transformer: its tokens after each quarter of the layers, as maps of one stride.
 
     All maps have the stride of a patch: they are what a UNETR decoder reads. The last one has
-    passed the final normalisation. Gradient checkpointing and freezing go by quarters, too.
+    passed the final normalisation. Freezing, rates and gradient checkpointing go layer by layer.
 
     A position embedding is learned for every patch of volumes of ``native_size``; for volumes of
     another size these are interpolated, trilinearly.
@@ -38,12 +39,12 @@ class ViTEncoder(ImageEncoder):
         heads: Heads of the attention.
         in_channels: Channels of the input volume.
         embed_dim: Length of an embedding.
-        pooling: A pooling by name (``"cls"`` adds a class token), or a function of
-            (channels, embed_dim) giving a module.
-        patch_size: Voxels of a patch along (depth, height, width). For few thick slices, a patch of
-            (4, 16, 16) spans about as many millimetres along each axis.
-        native_size: Size of the volumes that have a position embedding for each patch: best that
-            of most volumes.
+        pooling: As in :func:`~selip_core.encoders.create_image_encoder`. Whatever makes a
+            :class:`ClassTokenPooling`, such as ``"cls"``, adds a class token.
+        patch_size: Voxels of a patch along (depth, height, width), or one number for all. For few
+            thick slices, a patch of (4, 16, 16) spans about as many millimetres along each axis.
+        native_size: Size of the volumes that have a position embedding for each patch, along each
+            axis or for all: best that of most volumes.
         layers: Transformer blocks, at least 4.
         class_token: Whether a class token stands before the patches also where the pooling does not
             need it.
@@ -52,8 +53,9 @@ class ViTEncoder(ImageEncoder):
         width: Factor on the length of a token.
 
     Raises:
-        ValueError: If ``native_size`` is not a multiple of the patch, the layers are under 4, or
-            the width leaves tokens that cannot be split among the heads.
+        ValueError: If an option is out of its range, ``native_size`` is not a multiple of the
+            patch, the layers are under 4, or the width leaves tokens that cannot be split among the
+            heads.
 
     Example:
         >>> import torch
@@ -77,26 +79,30 @@ class ViTEncoder(ImageEncoder):
         heads: int,
         in_channels: int = 1,
         embed_dim: int = 512,
-        pooling: str | PoolingFactory = "avg",
-        patch_size: Size = (16, 16, 16),
-        native_size: Size = (96, 96, 96),
+        pooling: PoolingChoice = "avg",
+        patch_size: int | Size = 16,
+        native_size: int | Size = 96,
         layers: int = 12,
         class_token: bool = False,
         qkv_bias: bool = False,
         width: float = 1.0,
     ) -> None:
         super().__init__()
-        channels = int(width * channels)
+        require_counts(in_channels=in_channels, embed_dim=embed_dim, heads=heads)
+        channels = at_width(channels, width)
+        patch_size = along_axes("patch_size", patch_size)
+        native_size = along_axes("native_size", native_size)
         _check_options(channels, heads, patch_size, native_size, layers)
         self.embed_dim = embed_dim
         self.native_grid = _grid(native_size, patch_size)
         self.network = _build_network(
             channels, heads, in_channels, patch_size, native_size, layers, qkv_bias
         )
-        has_class_token = class_token or pooling in ("cls", ClassTokenPooling)
+        made = create_pooling(pooling, channels, embed_dim, class_token=True)
+        has_class_token = class_token or isinstance(made, ClassTokenPooling)
         # A list, so that a stage can hold it: a bare parameter is no module.
         self.class_token = nn.ParameterList([torch.zeros(channels)] * has_class_token)
-        self.pooling = create_pooling(pooling, channels, embed_dim, has_class_token)
+        self.pooling = made
         spec = ImageEncoderSpec(
             in_channels=in_channels,
             stage_channels=(channels,) * DEPTHS,
@@ -107,8 +113,13 @@ class ViTEncoder(ImageEncoder):
         self.spec = spec.count_parameters(self)
 
     def stages(self) -> list[list[nn.Module]]:
-        """Return the embedding of the patches and the four quarters of the layers."""
-        return [[self.network.patch_embedding, self.class_token], *self._quarters()]
+        """Return the embedding of the patches and every layer."""
+        *earlier, last = self.network.blocks
+        return [
+            [self.network.patch_embedding, self.class_token],
+            *([block] for block in earlier),
+            [last, self.network.norm],
+        ]
 
     def forward(self, x: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b embed_dim"]:
         """Return one embedding a volume, not normalised.
@@ -166,18 +177,15 @@ class ViTEncoder(ImageEncoder):
         """
         return self._run(self._embed(x, mask, mask_token))[-1]
 
-    def _quarters(self) -> list[list[nn.Module]]:
-        blocks = list(self.network.blocks)
-        cuts = [len(blocks) * quarter // DEPTHS for quarter in range(DEPTHS + 1)]
-        quarters = [blocks[start:stop] for start, stop in pairwise(cuts)]
-        quarters[-1].append(self.network.norm)
-        return quarters
-
     def _run(self, tokens: Tensor) -> list[Tensor]:
+        """Return the tokens after each quarter of the layers."""
+        _, *layers = self.stages()
+        ends = {len(layers) * quarter // DEPTHS for quarter in range(1, DEPTHS + 1)}
         outputs = []
-        for quarter in self._quarters():
-            tokens = self.run_stage(partial(_apply, quarter), tokens)
-            outputs.append(tokens)
+        for number, layer in enumerate(layers, start=1):
+            tokens = self.run_stage(partial(run_in_order, layer), tokens)
+            if number in ends:
+                outputs.append(tokens)
         return outputs
 
     def _embed(
@@ -201,12 +209,6 @@ class ViTEncoder(ImageEncoder):
         return _grid(x.shape[2:], self.spec.divisor)
 
 
-def _apply(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
-    for module in modules:
-        x = module(x)
-    return x
-
-
 def _grid(size: Sequence[int], patch_size: Size) -> Size:
     return (size[0] // patch_size[0], size[1] // patch_size[1], size[2] // patch_size[2])
 
@@ -214,7 +216,7 @@ def _grid(size: Sequence[int], patch_size: Size) -> Size:
 def _check_options(
     channels: int, heads: int, patch_size: Size, native_size: Size, layers: int
 ) -> None:
-    if channels < 1 or channels % heads:
+    if channels % heads:
         raise ValueError(
             f"width must leave tokens that {heads} heads can share, got {channels} channels"
         )

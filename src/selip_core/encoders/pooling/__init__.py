@@ -2,7 +2,12 @@
 
 from selip_core.encoders.pooling.attention import AttentionPooling
 from selip_core.encoders.pooling.average import AveragePooling
-from selip_core.encoders.pooling.by_name import POOLINGS, PoolingFactory, create_pooling
+from selip_core.encoders.pooling.by_name import (
+    POOLINGS,
+    PoolingChoice,
+    PoolingFactory,
+    create_pooling,
+)
 from selip_core.encoders.pooling.class_token import ClassTokenPooling
 from selip_core.encoders.pooling.gem import GeMPooling
 from selip_core.encoders.pooling.grid import GridPooling
@@ -14,6 +19,7 @@ __all__ = [
     "ClassTokenPooling",
     "GeMPooling",
     "GridPooling",
+    "PoolingChoice",
     "PoolingFactory",
     "create_pooling",
 ]

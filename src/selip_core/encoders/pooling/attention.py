@@ -8,6 +8,8 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from selip_core.encoders.options import require_counts
+
 FREQUENCIES = 4
 """Half waves along an axis go from one to this many: a quarter of the head can be told."""
 
@@ -30,6 +32,9 @@ class AttentionPooling(nn.Module):
         embed_dim: Length of the embedding.
         heads: Queries. The linear layer has ``heads * channels * embed_dim`` weights.
 
+    Raises:
+        ValueError: If there is no head.
+
     Example:
         >>> import torch
         >>> AttentionPooling(channels=8, embed_dim=4)(torch.zeros(2, 8, 3, 5, 5)).shape
@@ -38,6 +43,7 @@ class AttentionPooling(nn.Module):
 
     def __init__(self, channels: int, embed_dim: int, heads: int = 8) -> None:
         super().__init__()
+        require_counts(heads=heads)
         self.norm = nn.LayerNorm(channels)
         self.position = nn.Linear(3 * 2 * FREQUENCIES, channels, bias=False)
         self.query = nn.Linear(channels, heads, bias=False)

@@ -6,6 +6,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from selip_core.encoders.options import along_axes
 from selip_core.encoders.spec import Size
 
 
@@ -19,8 +20,11 @@ class GridPooling(nn.Module):
     Args:
         channels: Channels of the feature map.
         embed_dim: Length of the embedding.
-        grid: Cells along (depth, height, width). The linear layer has
+        grid: Cells along (depth, height, width), or one number for all. The linear layer has
             ``channels * product(grid) * embed_dim`` weights.
+
+    Raises:
+        ValueError: If the grid has no cell.
 
     Example:
         >>> import torch
@@ -29,15 +33,15 @@ class GridPooling(nn.Module):
 
         More cells in the plane than across few thick slices:
 
-        >>> from functools import partial
         >>> from selip_core import create_image_encoder
         >>> encoder = create_image_encoder(
-        ...     "resnet10", pooling=partial(GridPooling, grid=(2, 4, 4)), width=0.25
+        ...     "resnet10", pooling=("grid", {"grid": (2, 4, 4)}), width=0.25
         ... )
     """
 
-    def __init__(self, channels: int, embed_dim: int, grid: Size = (3, 3, 3)) -> None:
+    def __init__(self, channels: int, embed_dim: int, grid: int | Size = 3) -> None:
         super().__init__()
+        grid = along_axes("grid", grid)
         self.cells = nn.AdaptiveAvgPool3d(grid)
         self.projection = nn.Linear(channels * grid[0] * grid[1] * grid[2], embed_dim)
 
