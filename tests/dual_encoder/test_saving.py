@@ -106,3 +106,13 @@ def test_a_part_of_the_users_own_is_refused_with_advice(make_dual, tmp_path):
     ):
         model.save_pretrained(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_subclass_is_refused_since_it_would_come_back_as_another(make_dual, tmp_path):
+    class Mine(DualEncoder):
+        pass
+
+    model = make_dual()
+    with pytest.raises(ValueError, match=r"Mine is a subclass of DualEncoder"):
+        Mine(model.image_encoder, model.text_encoder).save_pretrained(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []

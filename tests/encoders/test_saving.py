@@ -61,6 +61,16 @@ def test_poolings_by_name_come_back(create_small, pooling, tmp_path):
     require_same(ImageEncoder.from_pretrained(tmp_path / "encoder"), encoder)
 
 
+def test_a_pooling_with_options_comes_back(create_small, tmp_path):
+    encoder = create_small("resnet10", pooling=("grid", {"grid": (1, 2, 2)}))
+    encoder.save_pretrained(tmp_path / "encoder")
+    again = ImageEncoder.from_pretrained(tmp_path / "encoder")
+    assert again.settings == encoder.settings
+    require_same(again, encoder)
+    card = (tmp_path / "encoder" / "README.md").read_text(encoding="utf-8")
+    assert "resnet10, pooling grid (grid: (1, 2, 2)), " in card
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_types_are_kept(encoder, dtype, tmp_path):
     encoder.to(dtype).save_pretrained(tmp_path / "encoder")

@@ -4,8 +4,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from selip_core.encoders import WeightsSource, create_image_encoder
+from selip_core.encoders import WeightsSource, create_image_encoder, saving
 from selip_core.encoders.trained import find_weights
+from selip_core.errors import DataError
 
 SMALL = {"embed_dim": 6, "width": 1 / 16}
 
@@ -41,6 +42,88 @@ def test_a_saved_folder_tells_what_was_trained_on(tmp_path, trained, caplog):
     assert encoder.training
     assert encoder.spec == trained.spec
     assert caplog.text == ""
+
+
+def test_what_stands_beside_another_file_is_not_about_it(tmp_path, trained, caplog):
+    trained.save_pretrained(tmp_path / "run")
+    other = tmp_path / "run" / "other.safetensors"
+    save_file(create_image_encoder("resnet10", **SMALL).state_dict(), other)
+    encoder = create_image_encoder("resnet10", pooling="grid", pretrained=other, **SMALL)
+    assert encoder.spec.weights.name == "selip"
+    assert encoder.spec.spacing is None
+    assert caplog.text == ""
+
+
+def test_weights_of_ones_own_are_not_drawn_at_random(tmp_path):
+    create_image_encoder("resnet10", **SMALL).save_pretrained(tmp_path / "model")
+    encoder = create_image_encoder("resnet10", pretrained=tmp_path / "model", **SMALL)
+    assert encoder.spec.weights.name == "selip"
+    encoder.save_pretrained(tmp_path / "next")
+    assert "license: other" in (tmp_path / "next" / "README.md").read_text(encoding="utf-8")
+
+
+def test_nothing_but_the_encoder_is_built(tmp_path, trained, monkeypatch):
+    trained.save_pretrained(tmp_path / "model")
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, "build", lambda settings: 1 / 0)
+        encoder = create_image_encoder("resnet10", pretrained=tmp_path / "model", **SMALL)
+    assert encoder.spec == trained.spec
+
+
+def test_what_another_library_says_beside_the_weights_is_nothing_to_us(tmp_path, trained):
+    save_file(trained.state_dict(), tmp_path / "model.safetensors")
+    config = tmp_path / "config.json"
+    config.write_text('{"model_type": "bert", "note": "not by \\"selip_core\\""}')
+    encoder = create_image_encoder("resnet10", pretrained=tmp_path, **SMALL)
+    assert same(encoder, trained)
+    config.write_text("{")
+    with pytest.raises(DataError, match=r"config\.json cannot be read"):
+        create_image_encoder("resnet10", pretrained=tmp_path, **SMALL)
+
+
+def test_damaged_weights_of_a_saved_folder_are_told(tmp_path, trained):
+    trained.save_pretrained(tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged: its SHA-256 is"):
+        create_image_encoder("resnet10", pretrained=tmp_path / "model", **SMALL)
+
+
+def test_an_encoder_that_is_not_registered_here_gives_its_weights(tmp_path, trained, caplog):
+    trained.save_pretrained(tmp_path / "model")
+    config = tmp_path / "model" / "config.json"
+    config.write_text(config.read_text().replace('"resnet10"', '"theirs"'))
+    encoder = create_image_encoder("resnet10", pretrained=tmp_path / "model", **SMALL)
+    assert same(encoder, trained)
+    assert "name 'theirs' there and 'resnet10' here" in caplog.text
+
+
+def test_a_revision_is_asked_of_the_hub(tmp_path, trained, monkeypatch):
+    trained.save_pretrained(tmp_path / "model")
+    asked = []
+
+    def download(name, revision):
+        asked.append((name, revision))
+        return tmp_path / "model"
+
+    monkeypatch.setattr("selip_core.pretrained.hub._download", download)
+    encoder = create_image_encoder(
+        "resnet10", pretrained="no-one/no-model", revision="5f0a1c2", **SMALL
+    )
+    assert same(encoder, trained)
+    assert asked == [("no-one/no-model", "5f0a1c2")]
+
+
+def test_a_revision_of_anything_else_is_refused(tmp_path, trained):
+    trained.save_pretrained(tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    for pretrained, told in [
+        (weights, "is a file, which has no revision"),
+        (tmp_path / "model", "is a folder, which has no revision"),
+        (None, "revision is that of a model of the hub: name one as pretrained"),
+    ]:
+        with pytest.raises(ValueError, match=told):
+            create_image_encoder("resnet10", pretrained=pretrained, revision="main", **SMALL)
 
 
 def test_another_pooling_and_more_channels_start_from_the_same_network(tmp_path, trained):

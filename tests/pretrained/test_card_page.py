@@ -76,6 +76,7 @@ def test_figures_without_their_data_say_so(layer_kind):
     [
         (None, [SOURCE], "cc-by-4.0"),
         (None, [SOURCE, OTHER], "other"),
+        (None, [WeightsSource("own", "not told by the file", "")], "other"),
         ("Apache-2.0", [SOURCE], "apache-2.0"),
     ],
 )

@@ -1,12 +1,14 @@
 """Folders of models: written whole, read strictly."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from selip_core.pretrained import PretrainedModule, folder, register_kind
+from selip_core.errors import DataError
+from selip_core.pretrained import PretrainedModule, folder, kinds, register_kind
 
 
 @pytest.fixture
@@ -80,6 +82,33 @@ def test_a_module_without_a_kind_is_refused(tmp_path):
 
     with pytest.raises(ValueError, match=r"Mine cannot be saved by name.*register its kind"):
         Mine().save_pretrained(tmp_path / "model")
+
+
+def test_a_subclass_is_refused_unless_it_has_a_kind_of_its_own(layer, layer_kind, tmp_path):
+    class Mine(layer):
+        pass
+
+    with pytest.raises(ValueError, match=r"Mine is a subclass of Layer, and would come back as on"):
+        Mine(3, 2).save_pretrained(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+    register_kind(replace(layer_kind("mine"), module=Mine, build=lambda *told: Mine(3, 2)))
+    Mine(3, 2).save_pretrained(tmp_path / "model")
+    assert isinstance(Mine.from_pretrained(tmp_path / "model"), Mine)
+
+
+@pytest.mark.parametrize("error", [TypeError, ZeroDivisionError, RuntimeError, KeyError])
+def test_whatever_building_raises_is_told_with_its_place(
+    layer, layer_kind, saved, error, monkeypatch
+):
+    def build(settings, path, where):
+        raise error("rubbish")
+
+    monkeypatch.setitem(kinds._KINDS, "layer", replace(layer_kind(), build=build))
+    with pytest.raises(
+        DataError, match=rf"no layer can be made of it \({error.__name__}"
+    ) as caught:
+        layer.from_pretrained(saved[0])
+    assert caught.value.problems[0].where == f"{saved[0] / 'config.json'} $.model"
 
 
 def test_another_class_is_told(layer, saved):

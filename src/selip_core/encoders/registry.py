@@ -120,6 +120,15 @@ def build(settings: ImageEncoderSettings) -> nn.Module:
     return encoder
 
 
+def option_parameters(name: str) -> list[inspect.Parameter]:
+    """Return the options of an encoder as its factory declares them.
+
+    Raises:
+        ValueError: If no encoder has this name.
+    """
+    return _options(_find(name).factory)
+
+
 def all_options(settings: ImageEncoderSettings) -> dict[str, Any]:
     """Return the options of an encoder, with the defaults of those that are not given.
 
@@ -130,7 +139,7 @@ def all_options(settings: ImageEncoderSettings) -> dict[str, Any]:
         >>> all_options(ImageEncoderSettings("resnet10", options={"width": 0.5}))
         {'stem': 'paper', 'stages': 4, 'width': 0.5}
     """
-    options = _options(_find(settings.name).factory)
+    options = option_parameters(settings.name)
     defaults = {each.name: each.default for each in options if each.default is not each.empty}
     return defaults | dict(settings.options)
 

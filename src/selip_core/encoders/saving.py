@@ -9,9 +9,12 @@ import torch
 from torch import nn
 
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.registry import build
+from selip_core.encoders.pooling import PoolingChoice
+from selip_core.encoders.registry import build, option_parameters
 from selip_core.encoders.settings import ImageEncoderSettings
+from selip_core.errors import DataError, Problem
 from selip_core.pretrained import STRICT, Kind, register_kind
+from selip_core.pretrained.folder import WEIGHTS, saved_settings
 from selip_core.pretrained.source import WeightsSource
 
 
@@ -43,7 +46,7 @@ class SavedImageEncoder:
         name: The name it is registered by.
         in_channels: Channels of the input volume.
         embed_dim: Length of an embedding.
-        pooling: Name of its pooling.
+        pooling: Name of its pooling, with its options if it was given some.
         options: Options of this encoder.
         trained_on: What was trained on.
     """
@@ -52,9 +55,30 @@ class SavedImageEncoder:
     name: str
     in_channels: int
     embed_dim: int
-    pooling: str
+    pooling: str | tuple[str, dict[str, Any]]
     options: dict[str, Any]
     trained_on: SavedVolumes
+
+    @property
+    def settings(self) -> ImageEncoderSettings:
+        """What makes the encoder again."""
+        values = {key: value for key, value in vars(self).items() if key != "trained_on"}
+        return ImageEncoderSettings.from_json(values)
+
+
+def read_saved(weights: Path) -> SavedImageEncoder | None:
+    """Return what is told of the encoder whose weights ``save_pretrained`` wrote.
+
+    None if it did not write this file: what stands beside others is not about them.
+
+    Raises:
+        ValueError: If the folder is of a newer format or damaged.
+    """
+    if weights.name != WEIGHTS:
+        return None
+    saved = saved_settings(ImageEncoder, weights.parent)
+    assert saved is None or isinstance(saved, SavedImageEncoder)
+    return saved
 
 
 def _describe(encoder: ImageEncoder, folder: Path) -> SavedImageEncoder:
@@ -72,13 +96,12 @@ def _describe(encoder: ImageEncoder, folder: Path) -> SavedImageEncoder:
 
 def _require_as_made(encoder: ImageEncoder, settings: ImageEncoderSettings) -> None:
     """Refuse now what could not be loaded later: an encoder whose parts were exchanged."""
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        made = build(settings).state_dict()
+    made = _shapes(settings)
     has = encoder.state_dict()
     changed = sorted(
         name
         for name in made.keys() | has.keys()
-        if name not in made or name not in has or made[name].shape != has[name].shape
+        if name not in made or name not in has or made[name] != has[name].shape
     )
     if changed:
         raise ValueError(
@@ -88,16 +111,54 @@ def _require_as_made(encoder: ImageEncoder, settings: ImageEncoderSettings) -> N
         )
 
 
+def _shapes(settings: ImageEncoderSettings) -> dict[str, torch.Size]:
+    """The shapes of a new encoder's tensors, drawn only where it cannot be made without."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                made = build(settings)
+        except RuntimeError:  # it reads a value while it is made, and those of meta have none
+            with torch.device("cpu"):
+                made = build(settings)
+    return {name: tensor.shape for name, tensor in made.state_dict().items()}
+
+
 def _build(saved: SavedImageEncoder, folder: Path, where: str) -> nn.Module:
-    values = {key: value for key, value in vars(saved).items() if key != "trained_on"}
-    encoder = build(ImageEncoderSettings.from_json(values))
+    problems = [
+        Problem(f"{where}.{key}", f"must be at least 1, got {getattr(saved, key)}")
+        for key in ("in_channels", "embed_dim")
+        if getattr(saved, key) < 1
+    ]
+    problems += _wrong_options(saved, f"{where}.options")
+    if problems:
+        raise DataError(f"{where} cannot be used", problems)
+    encoder = build(saved.settings)
     encoder.spec = replace(encoder.spec, **vars(saved.trained_on))  # type: ignore[type-var]
     return encoder
 
 
+def _wrong_options(saved: SavedImageEncoder, where: str) -> list[Problem]:
+    """What has another type than the encoder declares; values out of range it refuses itself."""
+    from pydantic import PydanticUserError, TypeAdapter, ValidationError
+
+    problems = []
+    for option in option_parameters(saved.name):
+        if option.name not in saved.options or option.annotation is option.empty:
+            continue
+        try:
+            schema = TypeAdapter(option.annotation)
+        except (PydanticUserError, NameError):  # a type of another package that pydantic knows not
+            continue
+        try:
+            schema.validate_python(saved.options[option.name], strict=True)
+        except ValidationError as error:
+            problems.append(Problem(f"{where}.{option.name}", error.errors()[0]["msg"]))
+    return problems
+
+
 def _facts(encoder: ImageEncoder) -> Mapping[str, str]:
     spec, settings = encoder.spec, encoder.settings
-    made = "" if settings is None else f"{settings.name}, pooling {settings.pooling}, "
+    made = "" if settings is None else f"{settings.name}, pooling {_told(settings.pooling)}, "
     millimetres = None if spec.spacing is None else " x ".join(f"{each:g}" for each in spec.spacing)
     return {
         "Image encoder": f"{made}{spec.parameter_count:,} parameters",
@@ -107,6 +168,13 @@ def _facts(encoder: ImageEncoder) -> Mapping[str, str]:
         "Intensity": spec.intensity,
         "Image embedding": f"{encoder.embed_dim} numbers, not normalised",
     }
+
+
+def _told(pooling: PoolingChoice) -> str:
+    if isinstance(pooling, tuple):
+        name, options = pooling
+        return f"{name} ({', '.join(f'{key}: {value}' for key, value in options.items())})"
+    return pooling if isinstance(pooling, str) else "of its own"
 
 
 def _sources(encoder: ImageEncoder) -> list[WeightsSource]:

@@ -1,6 +1,6 @@
 """What an image encoder takes and what maps it gives: said before it is run."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 from torch import Tensor, nn
@@ -54,9 +54,14 @@ class ImageEncoderSpec:
 
     def without_weights(self) -> Self:
         """Return this with what is known of no weights: their origin, and their volumes."""
-        about_weights = ("orientation", "spacing", "intensity", "weights")
-        unknown = {each.name: each.default for each in fields(self) if each.name in about_weights}
-        return replace(self, **unknown)
+        default = type(self)
+        return replace(
+            self,
+            orientation=default.orientation,
+            spacing=default.spacing,
+            intensity=default.intensity,
+            weights=default.weights,
+        )
 
     def stage_sizes(self, size: Size) -> list[Size]:
         """Return the size of every map of the pyramid for a volume of this size, in voxels."""

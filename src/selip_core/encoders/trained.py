@@ -3,33 +3,36 @@
 import os
 from pathlib import Path
 
+from selip_core.pretrained.folder import WEIGHTS
 from selip_core.pretrained.hub import local_folder
 
 PICKLED = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".tar"})
 """Endings of files that PyTorch and others pickle."""
 
-WEIGHTS = "model.safetensors"
 
-
-def find_weights(pretrained: str | os.PathLike[str]) -> Path:
+def find_weights(pretrained: str | os.PathLike[str], revision: str | None = None) -> Path:
     """Return the file of safetensors that is meant.
 
     Args:
         pretrained: That file, a folder with it, or the name ``"owner/model"`` of a folder on the
             hub, which is downloaded once. What is on the disk goes first.
+        revision: Branch, tag or commit of the hub's model.
 
     Raises:
-        ValueError: If the file is pickled: unpickling runs whatever the file's author wrote.
+        ValueError: If the file is pickled: unpickling runs whatever the file's author wrote; or if
+            a revision is given for what is on the disk.
         OSError: If nothing is there, or if the hub cannot be reached.
     """
     path = Path(pretrained)
     if path.suffix.lower() in PICKLED:
         raise pickled_error(path)
     if path.is_file():
+        if revision is not None:
+            raise ValueError(f"{path} is a file, which has no revision; leave revision out")
         return path
     if path.suffix == ".safetensors":
         raise FileNotFoundError(f"there is no file {path}")
-    return _file_in(local_folder(pretrained))
+    return _file_in(local_folder(pretrained, revision))
 
 
 def pickled_error(path: Path) -> ValueError:
@@ -50,9 +53,3 @@ def _file_in(folder: Path) -> Path:
             f"it holds {[file.name for file in found]}"
         )
     return found[0]
-
-
-def is_saved(folder: Path) -> bool:
-    """Whether ``save_pretrained`` made this folder, which then tells what was trained on."""
-    config = folder / "config.json"
-    return config.is_file() and '"selip_core"' in config.read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """The model card as a page: front matter that the Hugging Face hub reads, and Markdown."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from selip_core._version import __version__
@@ -46,7 +47,7 @@ def _front_matter(card: ModelCard, kind: Kind, sources: Sequence[WeightsSource])
 
     licences = [card.licence] if card.licence else _inherited(sources)
     data = ModelCardData(
-        license=None if not licences else licences[0].lower() if len(licences) == 1 else "other",
+        license=_identifier(licences) if licences else None,
         library_name="selip-core",
         language=list(card.languages) or None,
         metrics=list(card.metrics) or None,
@@ -54,6 +55,12 @@ def _front_matter(card: ModelCard, kind: Kind, sources: Sequence[WeightsSource])
         tags=["medical", "radiology", *card.tags],
     )
     return f"{data.to_yaml()}\n"
+
+
+def _identifier(licences: Sequence[str]) -> str:
+    """The hub knows names of licences in small letters; what is told in words is none of them."""
+    is_name = len(licences) == 1 and re.fullmatch(r"[\w.+-]+", licences[0])
+    return licences[0].lower() if is_name else "other"
 
 
 def _inherited(sources: Sequence[WeightsSource]) -> list[str]:

@@ -14,7 +14,7 @@ from selip_core._version import __version__
 from selip_core.pretrained.card import ModelCard
 from selip_core.pretrained.card_page import card_page
 from selip_core.pretrained.hub import local_folder
-from selip_core.pretrained.kinds import Json, build, describe, find_kind, kind_of
+from selip_core.pretrained.kinds import Json, build, describe, find_kind, kind_of, read_settings
 from selip_core.pretrained.schema import STRICT, read_as, read_object
 from selip_core.pretrained.tensors import read_tensors, write_tensors
 
@@ -90,6 +90,27 @@ def load_model(
         raise ValueError(f"{folder} holds a {type(module).__name__}, no {expected.__name__}")
     read_tensors(module, folder / WEIGHTS, prefix)
     return module.eval()
+
+
+def saved_settings(expected: type[nn.Module], folder: Path) -> Any:
+    """Return the settings of the module of a class in a folder, without building it.
+
+    None if this library did not save the folder, or if no such module is in it.
+
+    Raises:
+        FileNotFoundError: If the weights are missing.
+        ValueError: If the folder is of a newer format or damaged.
+    """
+    path = folder / CONFIG
+    if not path.is_file() or "selip_core" not in read_object(path):
+        return None
+    config = _read_config(folder)
+    found = _part(expected, config.model, "", f"{path} $.model")
+    if found is None:
+        return None
+    _require_digest(folder / WEIGHTS, config.sha256)
+    _, values, where = found
+    return read_settings(values, where)
 
 
 def _read_config(folder: Path) -> _Config:

@@ -17,6 +17,10 @@ STRICT = {"extra": "forbid"}
 """``__pydantic_config__`` of a dataclass whose unknown keys are told."""
 
 
+DEPTH = 32
+"""Objects and lists in one another that a file may have; ours have a quarter."""
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object that a file holds.
 
@@ -25,13 +29,27 @@ def read_object(path: Path) -> dict[str, Any]:
         OSError: If it cannot be read.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read", [Problem(str(path), str(error))]) from error
+    if _is_deeper(value, DEPTH):
+        problem = Problem(str(path), f"objects and lists may stand {DEPTH} deep in one another")
+        raise DataError(f"{path} cannot be read", [problem])
     if not isinstance(value, dict):
         problem = Problem(str(path), f"expected a JSON object, got {type(value).__name__}")
         raise DataError(f"{path} cannot be read", [problem])
     return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return depth == 0 or any(_is_deeper(each, depth - 1) for each in inner)
 
 
 def read_as(schema: type[T], values: Any, where: str) -> T:
