@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from selip_core.pretrained.tensors import read_tensors, write_tensors
@@ -101,3 +102,21 @@ def test_state_that_is_no_tensor_is_refused(tmp_path):
 
     with pytest.raises(ValueError, match="_extra_state is no tensor but dict"):
         write_tensors(Odd(), tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("channels_last", "["),
+        ("channels_last", "3"),
+        ("buffer_types", "[]"),
+        ("buffer_types", '{"scale": "nothing"}'),
+        ("buffer_types", '{"scale": ["float16"]}'),
+        ("buffer_types", '{"scale": "load"}'),
+    ],
+)
+def test_a_damaged_header_is_told(layer, tmp_path, key, value):
+    module, path = layer(3, 2), tmp_path / "model.safetensors"
+    save_file(module.state_dict(), path, {key: value})
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged: .* header"):
+        read_tensors(module, path)
