@@ -1,6 +1,7 @@
 """Errors of data: everything that is wrong with a file, told at once."""
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 
@@ -19,6 +20,17 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}"
+
+
+def did_you_mean(wrong: str, known: Collection[str]) -> str:
+    """Return the end of a message about a name that is not known: the one meant, or all.
+
+    Example:
+        >>> did_you_mean("widht", ["width", "stem"]), did_you_mean("x", ["width", "stem"])
+        ("did you mean 'width'?", 'there are width, stem')
+    """
+    close = difflib.get_close_matches(wrong, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
 
 
 SHOWN = 100

@@ -1,12 +1,11 @@
 """Parts of ``config.json`` read into dataclasses: every key that is wrong told at once."""
 
-import difflib
 import json
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from selip_core.errors import DataError, Problem
+from selip_core.errors import DataError, Problem, did_you_mean
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -92,10 +91,7 @@ def _told(error: "ErrorDetails", schema: type[Any]) -> str:
         return error["msg"]
     *place, wrong = map(str, error["loc"])
     known = [field.name for field in fields(schema)] if is_dataclass(schema) and not place else []
-    close = difflib.get_close_matches(wrong, known, n=1)
-    if close:
-        return f"unknown key; did you mean {close[0]!r}?"
-    return f"unknown key; there are {', '.join(known)}" if known else "unknown key"
+    return f"unknown key; {did_you_mean(wrong, known)}" if known else "unknown key"
 
 
 def _tuples(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """The settings of a pretraining run: read from a file, and compared."""
 
-import difflib
 import inspect
 import json
 import os
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from pydantic import ValidationError
 
-from selip_core.errors import DataError, Problem
+from selip_core.errors import DataError, Problem, did_you_mean
 from selip_core.recipes.config import PretrainConfig
 
 if TYPE_CHECKING:
@@ -53,10 +52,7 @@ def _told(error: "ErrorDetails") -> str:
     if error["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
         return error["msg"].removeprefix("Value error, ")
     *sections, wrong = map(str, error["loc"])
-    names = _names(sections)
-    close = difflib.get_close_matches(wrong, names, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names)}"
-    return f"unknown setting; {hint}"
+    return f"unknown setting; {did_you_mean(wrong, _names(sections))}"
 
 
 def _names(sections: list[str]) -> list[str]:
