@@ -1,7 +1,10 @@
+import json
 import shutil
 
 import pytest
 import torch
+from transformers import modeling_utils
+from transformers.integrations import hub_kernels
 
 from selip_core.text import TextEncoder
 
@@ -180,3 +183,17 @@ def test_minilm_knows_english_and_no_chinese(minilm):
         )
     )
     assert pooled[0] @ pooled[1] > pooled[0] @ pooled[2] + 0.2
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+@pytest.mark.parametrize("chosen", ["owner/kernel", {"": "owner/kernel"}, "flash_attention_2"])
+def test_no_folder_chooses_kernels_of_the_hub(tiny_bert, tmp_path, monkeypatch, chosen, pretrained):
+    folder = shutil.copytree(tiny_bert, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"attn_implementation": chosen}))
+    loaded = []
+    for module in (modeling_utils, hub_kernels):
+        monkeypatch.setattr(module, "is_kernel", lambda name: loaded.append(name) or False)
+    encoder = TextEncoder(folder, pretrained=pretrained)
+    assert encoder.backbone.config._attn_implementation in ("eager", "sdpa")
+    assert not {"owner/kernel", "flash_attention_2"} & set(loaded)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -83,7 +85,7 @@ def test_half_precision_is_kept_with_buffers_that_are_not_saved(make_model, tmp_
 def test_a_name_of_the_hub_is_kept_and_a_path_is_not(make_model, tmp_path):
     encoder = TextEncoder(make_model("bert"))
     encoder.save_pretrained(tmp_path / "path")
-    encoder.name = "owner/bert"  # as if it had come from there
+    encoder.name = encoder.name_on_hub = "owner/bert"  # as if it had come from there
     encoder.save_pretrained(tmp_path / "name")
     names = {}
     for folder in ("path", "name"):
@@ -91,8 +93,19 @@ def test_a_name_of_the_hub_is_kept_and_a_path_is_not(make_model, tmp_path):
         names[folder] = config["model"]["name"]
     assert names == {"path": None, "name": "owner/bert"}
     again = TextEncoder.from_pretrained(tmp_path / "name")
-    assert again.name == "owner/bert"
+    assert again.name == again.name_on_hub == "owner/bert"
     assert "it started from owner/bert" in (tmp_path / "name" / "README.md").read_text()
+
+
+def test_a_folder_that_is_gone_is_no_name_of_the_hub(make_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(make_model("bert"), "models/bert")
+    encoder = TextEncoder("models/bert")
+    shutil.rmtree("models")
+    encoder.save_pretrained("encoder")
+    config = json.loads(Path("encoder/config.json").read_text())
+    assert config["model"]["name"] is None
+    assert "models/bert" not in Path("encoder/README.md").read_text()
 
 
 def test_no_file_tells_of_the_machine(make_model, tmp_path):

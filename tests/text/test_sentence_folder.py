@@ -123,3 +123,13 @@ def test_a_model_of_the_hub_is_read_from_its_cache(make_folder, tmp_path, monkey
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     encoder = TextEncoder("someone/tiny")
     assert (encoder.pooling, encoder.max_length) == ("mean", 9)
+
+
+@pytest.mark.parametrize(
+    "modules", [{}, [{}, {"type": "any.Pooling"}], [{}, {"path": "1_Pooling"}], [{}, "Pooling"]]
+)
+def test_modules_that_are_none_are_told(tiny_bert, tmp_path, modules):
+    folder = shutil.copytree(tiny_bert, tmp_path / "model")
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ValueError, match=r"modules.json of .*model' is not as .* writes it"):
+        TextEncoder(folder)

@@ -21,6 +21,8 @@ def load_backbone(name: str, pretrained: bool = True) -> tuple[Any, Any]:
     source = {"local_files_only": Path(name).is_dir(), "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(name, **source)
+        # Named there, kernels of the hub would be downloaded and run: transformers shall choose.
+        config._attn_implementation = None
         loader = _loader(name, config)
         tokenizer = AutoTokenizer.from_pretrained(name, **source)
         backbone = _model(loader, name, config, source if pretrained else None)

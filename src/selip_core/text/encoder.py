@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selip_core.pretrained import PretrainedModule
+from selip_core.pretrained.hub import is_hub_name
 from selip_core.text.backbone import (
     is_decoder,
     load_backbone,
@@ -53,6 +54,7 @@ class TextEncoder(PretrainedModule):
         tokenize: A :class:`Tokenize`: texts to what :meth:`forward` and :meth:`pooled` take, in the
             workers of a data loader if you like.
         pooling: ``"cls"``, ``"mean"`` or ``"last"``; what ``"auto"`` came to.
+        name_on_hub: Of the model, if that is where it came from.
         projection: The linear layer from the backbone's hidden size to ``embed_dim``.
 
     Raises:
@@ -90,6 +92,7 @@ class TextEncoder(PretrainedModule):
                 "frozen keeps the backbone as it is, and lora trains adapters in it: choose one"
             )
         self.name = os.fspath(name_or_folder)
+        self.name_on_hub = self.name if is_hub_name(self.name) else None
         self.embed_dim = embed_dim
         self.frozen = frozen
         self.lora = lora

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selip_core.pretrained import STRICT, Kind, register_kind
-from selip_core.pretrained.hub import is_hub_name
 from selip_core.pretrained.source import WeightsSource
 from selip_core.text.chunking import Chunking
 from selip_core.text.encoder import TextEncoder
@@ -42,7 +41,7 @@ class SavedTextEncoder:
 def _describe(encoder: TextEncoder, folder: Path) -> SavedTextEncoder:
     encoder.save_architecture(folder / ARCHITECTURE)
     return SavedTextEncoder(
-        _name_on_hub(encoder.name),
+        encoder.name_on_hub,  # a path would tell of the machine that it is on
         encoder.embed_dim,
         encoder.pooling,
         encoder.max_length,
@@ -52,20 +51,16 @@ def _describe(encoder: TextEncoder, folder: Path) -> SavedTextEncoder:
     )
 
 
-def _name_on_hub(name: str) -> str | None:
-    # A path would tell of the machine that it is on.
-    return name if is_hub_name(name) else None
-
-
 def _build(saved: SavedTextEncoder, folder: Path, where: str) -> TextEncoder:
     settings = {key: value for key, value in vars(saved).items() if key != "name"}
     encoder = TextEncoder(folder / ARCHITECTURE, **settings, pretrained=False)
     encoder.name = saved.name or encoder.name
+    encoder.name_on_hub = saved.name
     return encoder
 
 
 def _facts(encoder: TextEncoder) -> Mapping[str, str]:
-    name = _name_on_hub(encoder.name)
+    name = encoder.name_on_hub
     started = f"; it started from {name}, which has a licence of its own" if name else ""
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
     kind = type(encoder.backbone).__name__

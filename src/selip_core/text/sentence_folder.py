@@ -38,6 +38,8 @@ class SentenceSettings:
         modules = _read(name, _MODULES)
         if modules is None:
             return cls()
+        if not isinstance(modules, list):
+            raise _not_as_written(name)
         steps = tuple(step for module in modules[1:] for step in _steps(name, module))
         transformer = _read(name, _TRANSFORMER) or {}
         return cls(
@@ -71,16 +73,30 @@ class SentenceSettings:
             (folder / path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _steps(name: str, module: dict[str, str]) -> list[str]:
-    kind = module["type"].rpartition(".")[2]
+def _steps(name: str, module: Any) -> list[str]:
+    kind = _entry(name, module, "type").rpartition(".")[2]
     if kind != "Pooling":
         return [kind]
-    config = _read(name, f"{module['path']}/{_CONFIG}") or {}
+    config = _read(name, f"{_entry(name, module, 'path')}/{_CONFIG}") or {}
     modes: str | list[str] | None = config.get(_MODE)
     if isinstance(modes, str):
         return [modes]
     flags = [key for key, value in config.items() if key.startswith(_MODE) and value is True]
     return modes or [flag.removeprefix(f"{_MODE}_") for flag in flags] or ["mean"]
+
+
+def _entry(name: str, module: Any, key: str) -> str:
+    value = module.get(key) if isinstance(module, dict) else None
+    if not isinstance(value, str):
+        raise _not_as_written(name)
+    return value
+
+
+def _not_as_written(name: str) -> ValueError:
+    return ValueError(
+        f"{_MODULES} of {name!r} is not as sentence-transformers writes it: expected a list of "
+        "modules that each have a 'type' and a 'path'"
+    )
 
 
 def _read(name: str, path: str) -> Any:
