@@ -1,18 +1,25 @@
 """``selip convert-weights``: what it writes, and what it refuses."""
 
 import argparse
+import collections
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import os
+import pathlib
 import subprocess
 import sys
+import types
+import typing
+import zipfile
+from datetime import datetime
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from selip_core.cli import main
 from selip_core.encoders import ResNetEncoder
@@ -95,6 +102,23 @@ def test_a_published_file_can_be_loaded_afterwards(source, target, capsys):
         torch.testing.assert_close(tensor, network.state_dict()[name], rtol=0, atol=0)
 
 
+def test_a_format_is_known_by_the_prefix_that_was_taken_off(source, target):
+    network = resnet().network
+    state = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+    conversion = convert_weights(source(state), target, prefix="module.")
+    assert conversion.formats == ("medicalnet",)
+    assert read_weights(target).metadata["prefix"] == "module."
+    encoder = ResNetEncoder(10, embed_dim=6, width=1 / 16)
+    assert load_weights(encoder, target).source.licence == "MIT"
+
+
+def test_a_prefix_without_meaning_does_no_harm_to_the_format(source, target):
+    state = {f"theirs.{name}": tensor for name, tensor in resnet().network.state_dict().items()}
+    conversion = convert_weights(source(state), target, prefix="theirs.")
+    assert conversion.formats == ("monai-resnet",)
+    assert load_weights(ResNetEncoder(10, embed_dim=6, width=1 / 16), target).share == 1.0
+
+
 def test_the_header_tells_the_source_without_its_path(source, target, tmp_path):
     path = source({"a": torch.ones(2)})
     convert_weights(path, target)
@@ -173,25 +197,138 @@ def test_code_is_refused_and_never_run(source, target, tmp_path, capsys, monkeyp
     assert ran.exists()
 
 
-def test_all_classes_that_a_file_needs_are_named(source, target, capsys):
-    path = source({"a": argparse.Namespace(), "b": torch.nn.Linear(1, 1)})
+@pytest.fixture
+def library(monkeypatch):
+    """Make classes of a library that need not be installed, as pickling sees them."""
+
+    def make(name, **members):
+        module, _, short = name.rpartition(".")
+        for parent in itertools.accumulate(module.split("."), "{}.{}".format):
+            if parent not in sys.modules:
+                monkeypatch.setitem(sys.modules, parent, types.ModuleType(parent))
+        made = type(short, members.pop("bases", ()), {"__module__": module, **members})
+        monkeypatch.setattr(sys.modules[module], short, made, raising=False)
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_settings_beside_the_tensors_are_skipped(source, target, library, legacy):
+    config = library("omegaconf.dictconfig.DictConfig")()
+    config._metadata = library("omegaconf.base.ContainerMetadata")()
+    config._metadata.ref_type, config._metadata.key_type = dict, typing.Any
+    config._metadata.flags = collections.defaultdict(list, {"a": [1]})
+    attributes = library("lightning.fabric.utilities.data.AttributeDict", bases=(dict,))(a=1)
+    flags = library("yacs.config.CfgNode", bases=(dict,))(a=1)
+    flags.immutable = True
+    content = {
+        "state_dict": {"a": torch.ones(2)},
+        "args": argparse.Namespace(out=pathlib.Path("/out"), lr=1e-3, nested=argparse.Namespace()),
+        "paths": [pathlib.PureWindowsPath("C:/out"), pathlib.PurePosixPath("out")],
+        "hyper_parameters": [config, attributes, flags],
+        "logged": {"loss": np.arange(3.0), "names": np.array(["a"]), "when": datetime.now()},
+        "version": torch.__version__,
+    }
+    path = source(content, _use_new_zipfile_serialization=not legacy)
+    assert convert_weights(path, target).key == "state_dict"
+    assert read_weights(target).tensors["a"].tolist() == [1, 1]
+
+
+def test_weights_in_another_dictionary_are_found(source, target):
+    state = collections.defaultdict(list, {"a": torch.ones(2)})
+    assert convert_weights(source({"model": state}), target).tensors == 1
+
+
+def test_what_stands_in_for_settings_keeps_nothing_of_them():
+    made = unpickling.Unread(1, [2])
+    made.__setstate__({"__setstate__": print, "__class__": dict})
+    assert type(made) is unpickling.Unread
+    assert not hasattr(made, "__dict__")
+    assert {kind for kind, _ in unpickling.stand_ins()} == {
+        unpickling.Unread,
+        unpickling.Dictionary,
+    }
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_class_of_their_own_need_not_be_hostile(source, target, library, capsys, legacy):
+    settings = library("their_project.settings.TrainingSettings")()
+    path = source({"a": torch.ones(2), "b": settings}, _use_new_zipfile_serialization=not legacy)
     message = refused(capsys, path, target)
-    assert "argparse.Namespace" in message
-    assert "torch.nn.modules.linear.Linear" in message
+    assert "needs classes beside tensors: their_project.settings.TrainingSettings. " in message
+    assert "may well be harmless settings" in message
+    assert "KEY being where its state dict is: torch.save(torch.load(FILE" in message
+    assert "Do not trust" not in message
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 nothing", b"\x80\x02}."])
-def test_no_file_of_pytorch_is_told(tmp_path, target, capsys, content):
+def test_a_whole_network_is_told(source, target, capsys):
+    message = refused(capsys, source(torch.nn.Sequential(torch.nn.Linear(1, 1))), target)
+    assert "is a whole pickled network, not its weights" in message
+    assert "torch.nn.modules.container.Sequential, torch.nn.modules.linear.Linear" in message
+    assert "weights_only=False).state_dict(), OUT)" in message
+
+
+def test_one_warning_is_enough(source, target, tmp_path, capsys):
+    network = torch.nn.Linear(1, 1)
+    network.evil = Evil(tmp_path / "ran")
+    message = refused(capsys, source(network), target)
+    assert "Do not trust such a file" in message
+    assert "posix.mkdir, torch.nn.modules.linear.Linear" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "warns"),
+    [
+        ("os.system", True),
+        ("builtins.eval", True),
+        ("getattr", True),  # as PyTorch shortens builtins
+        ("subprocess.Popen", True),
+        ("functools.partial", False),
+        ("collections.deque", False),
+        ("monai.networks.nets.ViT", False),
+        ("__main__.Settings", False),
+    ],
+)
+def test_what_only_hostile_files_need_is_a_warning(name, warns):
+    assert unpickling.is_warning(name) == warns
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is no file of torch.save: it is empty"),
+        (b"hello", "is no file of torch.save: it begins like none"),
+        (b"\n <!DOCTYPE html><html>", "begins with '<': is it an HTML page that a download gave"),
+        (b"version https://git-lfs.github.com/spec/v1", "it only points to one"),
+        (b"PK\x03\x04 nothing", "breaks off"),
+        (b"\x80\x04}.", "is no file of torch.save: it is a pickle of something else"),
+        (b"\x08\0\0\0\0\0\0\0{}      ", "it looks like safetensors already"),
+    ],
+)
+def test_no_file_of_pytorch_is_told(tmp_path, target, capsys, content, told):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     message = refused(capsys, path, target)
-    assert f"{path} is no file of torch.save, or it is damaged" in message
+    assert str(path) in message
+    assert told in message
 
 
-def test_a_truncated_file_is_told(source, target, capsys):
-    path = source({"a": torch.zeros(1000)})
-    path.write_bytes(path.read_bytes()[:2000])
-    assert "is no file of torch.save, or it is damaged" in refused(capsys, path, target)
+def test_another_archive_is_told(tmp_path, target, capsys):
+    path = tmp_path / "weights.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "weights inside")
+    assert "it is another zip archive" in refused(capsys, path, target)
+
+
+@pytest.mark.parametrize(("legacy", "told"), [(False, "breaks off"), (True, "is damaged")])
+def test_a_truncated_file_is_told(source, target, capsys, legacy, told):
+    path = source({"a": torch.zeros(1000)}, _use_new_zipfile_serialization=not legacy)
+    path.write_bytes(path.read_bytes()[:1000])
+    message = refused(capsys, path, target)
+    assert told in message
+    assert "fetch it again" in message
+    assert "weights_only" not in message
 
 
 def test_a_program_is_no_weights(tmp_path, target, capsys):
@@ -231,8 +368,9 @@ def test_sparse_tensors_are_told(source, target, capsys):
 def test_sizes_are_limited_before_memory_is_taken(source, target, capsys):
     path = source({"a": torch.zeros(1).expand(2**28)})  # a GiB, of four bytes in the file
     message = refused(capsys, path, target, "--limit", "0.5")
-    assert "unpacks to 1.0 GiB, and the limit is 0.5 GiB" in message
-    assert "unpacks to" in refused(capsys, source({"a": torch.zeros(9)}), target, "--limit", "1e-8")
+    assert "unpacks to 1 GiB, and the limit is 0.5 GiB" in message
+    message = refused(capsys, source({"a": torch.zeros(2**20)}), target, "--limit", "0.001")
+    assert "unpacks to 0.003908 GiB, and the limit is 0.001 GiB" in message
 
 
 def test_a_file_that_is_there_stays_unless_it_may_be_replaced(source, target, capsys):
@@ -265,6 +403,21 @@ def test_the_end_of_the_process_is_told(source, target, monkeypatch, capsys):
 def test_the_new_file_is_of_safetensors_by_name(source, tmp_path, capsys):
     message = refused(capsys, source({"a": torch.ones(2)}), tmp_path / "weights.pth")
     assert "must end in .safetensors" in message
+
+
+def test_the_folder_of_the_new_file_must_be_there(source, tmp_path, capsys):
+    target = tmp_path / "missing" / "weights.safetensors"
+    message = refused(capsys, source({"a": torch.ones(2)}), target)
+    assert f"{target}: there is no folder {target.parent}; make it first" in message
+
+
+def test_a_new_file_that_cannot_be_written_is_told(source, target, capsys, monkeypatch):
+    def full(*_):
+        raise SafetensorError('I/O error: No space left on device at path "/tmp/x"')
+
+    monkeypatch.setattr(unpickling, "save_file", full)
+    message = refused(capsys, source({"a": torch.ones(2)}), target)
+    assert message.endswith("could not be written: I/O error: No space left on device\n")
 
 
 def test_whoever_could_read_the_old_file_can_read_the_new_one(source, target):

@@ -11,7 +11,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="turn trusted weights of PyTorch (.pth, .pt, .ckpt, .bin) into safetensors",
         description="Turn a pickled file of PyTorch that you trust into safetensors, which cannot "
         "hold code. It is unpickled in a process of its own that knows tensors and plain "
-        "containers only; anything else is refused.",
+        "containers only; common settings beside them are skipped, and anything else is refused.",
         epilog="example: selip convert-weights resnet_50.pth resnet_50.safetensors",
     )
     parser.add_argument("source", type=Path, metavar="FILE", help="what torch.save wrote")
@@ -26,7 +26,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--prefix",
         default="",
         metavar="TEXT",
-        help="keep only names that begin with it, without it",
+        help="keep only names that begin with it, without it; the header of OUT tells it",
     )
     parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
     parser.add_argument(

@@ -62,8 +62,9 @@ def convert_weights(
     """Turn a pickled file of PyTorch that you trust into safetensors.
 
     The file is unpickled in a subprocess, by the unpickler that knows tensors and plain containers
-    only; code in the file is refused, never run. Values keep their types. The header of the new
-    file tells the SHA-256 of the old one and the version of this library, no path.
+    only; code in the file is refused, never run, and common settings are skipped. Values keep their
+    types. The header of the new file tells the SHA-256 of the old one, the prefix that was taken
+    off and the version of this library, no path.
 
     Args:
         source: A file that ``torch.save`` wrote: .pth, .pt, .ckpt, .bin.
@@ -102,7 +103,7 @@ def convert_weights(
     }
     with atomic_path(target) as temporary:
         answer = _unpickle(task | {"target": str(temporary.resolve())}, source)
-        formats = recognised_formats(read_weights(temporary).tensors)
+        formats = recognised_formats(read_weights(temporary).tensors, prefix)
         temporary.chmod(stat.S_IMODE(source.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR)
     answer["types"] = tuple(answer["types"])
     return Conversion(**answer, formats=tuple(formats))
@@ -115,6 +116,8 @@ def _require_target(source: Path, target: Path, overwrite: bool) -> None:
         raise ValueError(
             f"{target} is there already; choose another name, or --force to replace it"
         )
+    if not target.parent.is_dir():
+        raise ValueError(f"{target}: there is no folder {target.parent}; make it first")
     if target.exists() and target.samefile(source):
         raise ValueError(f"{target} is the file to be converted; choose another name")
 

@@ -12,6 +12,9 @@ from selip_core.pretrained.tensors import GRID
 SPACING = "spacing"
 """Where a header tells, as JSON, the spacing in millimetres along (depth, height, width)."""
 
+PREFIX = "prefix"
+"""Where a header tells what a converter took off the start of all names."""
+
 
 def told_source(file: WeightsFile, known: WeightsSource) -> WeightsSource:
     """Return what the header tells of licence and place; else what is known of the format."""

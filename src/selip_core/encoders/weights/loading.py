@@ -13,7 +13,7 @@ from selip_core.encoders.weights.channels import Channels, require_mode
 from selip_core.encoders.weights.errors import fits_in_part, no_first_layer, too_little
 from selip_core.encoders.weights.file import WeightsFile, read_weights
 from selip_core.encoders.weights.formats import SELIP, choose_format
-from selip_core.encoders.weights.header import told_grid, told_source, told_spacing
+from selip_core.encoders.weights.header import PREFIX, told_grid, told_source, told_spacing
 from selip_core.encoders.weights.layout import WeightFormat
 from selip_core.encoders.weights.matching import Adaptation, Match, match
 from selip_core.encoders.weights.network import POOLING, first_layer
@@ -82,7 +82,7 @@ def load_weights(
     if not 0 <= minimum_share <= 1:
         raise ValueError(f"minimum_share must be from 0 to 1, got {minimum_share}")
     file = read_weights(path)
-    layout = choose_format(format, file.tensors)
+    layout = choose_format(format, file.tensors, file.metadata.get(PREFIX, ""))
     adapt = Adaptation(encoder, channels, grid or told_grid(file), layout is not SELIP)
     found = match(layout, file.tensors, adapt)
     report = _report(file, layout, found)

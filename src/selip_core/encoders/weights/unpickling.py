@@ -2,35 +2,100 @@
 
 This is the only file of the library that calls ``torch.load``, and no process of the library
 imports it: ``selip convert-weights`` runs it as a subprocess. The unpickler is PyTorch's for
-weights only, which knows tensors and plain containers and refuses every other class and function;
-numbers of numpy, which training programs like to log, are allowed besides.
+weights only, which knows tensors and plain containers and refuses every other class and function.
+Training programs like to store more: numbers of numpy are allowed besides, and classes known to
+hold settings only, such as ``argparse.Namespace``, are not looked up at all: an object that keeps
+nothing stands in for each of theirs.
 
 It reads its task as JSON from standard input and writes what it did, or what was wrong, as JSON to
-standard output.
+standard output. It imports nothing of the library, so all of it is in this one file.
 """
 
 import json
 import re
 import sys
+import textwrap
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 Json = dict[str, Any]
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_DETAIL = re.compile(r"WeightsUnpickler error:\s*(.+)")
 _NO_WEIGHTS = re.compile(r"optim|scheduler|scaler|callback|rng", re.IGNORECASE)
-_NUMBERS = "?bBhHiIlLqQefd"
+_NUMBERS = "?bBhHiIlLqQefdUS"  # and text, which only arrays here are of
 _DEEPEST = 3
 _SHOWN = 10
+
+_PATHS = ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
+_NODES = ("Any", "Integer", "Float", "String", "Boolean", "Path", "Bytes", "Enum", "Interpolation")
+SETTINGS = (
+    "argparse.Namespace",
+    "types.SimpleNamespace",
+    *(f"{module}.{name}" for module in ("pathlib", "pathlib._local") for name in _PATHS),
+    *(f"datetime.{name}" for name in ("datetime", "date", "time", "timedelta")),
+    "torch.torch_version.TorchVersion",
+    "numpy.ndarray",
+    *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+    "omegaconf.dictconfig.DictConfig",
+    "omegaconf.listconfig.ListConfig",
+    *(f"omegaconf.base.{name}" for name in ("Metadata", "ContainerMetadata")),
+    *(f"omegaconf.nodes.{name}Node" for name in _NODES),
+    "typing.Any",
+    *(
+        f"builtins.{kind.__name__}"
+        for kind in (bool, dict, float, frozenset, int, list, str, tuple)
+    ),
+)
+"""Classes, and how arrays are made, whose objects :class:`Unread` stands in for."""
+
+DICTIONARIES = (
+    "collections.defaultdict",
+    "easydict.EasyDict",
+    "addict.addict.Dict",
+    "yacs.config.CfgNode",
+    "lightning.fabric.utilities.data.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+)
+"""Dictionaries that :class:`Dictionary` stands in for."""
+
+_HONEST = "abc argparse collections copyreg dataclasses datetime decimal enum fractions functools"
+HONEST_MODULES = frozenset([*_HONEST.split(), "logging", "pathlib", "random", "typing", "uuid"])
+"""Of the standard library, what honest files may need. What needs another is not to be trusted."""
 
 
 class RefusedError(ValueError):
     """What was needed, what came, what to do; the path comes before it."""
+
+
+class Unread:
+    """Stands in for an object beside the tensors: takes what is pickled of it, keeps nothing."""
+
+    __slots__ = ()
+
+    def __new__(cls, *_: Any) -> "Unread":
+        """Make one, whatever it would be made of."""
+        return super().__new__(cls)
+
+    def __setstate__(self, _: Any) -> None:
+        """Keep nothing."""
+
+
+class Dictionary:
+    """Stands in for dictionaries of other classes: makes one that weights may be in."""
+
+    def __new__(cls, *_: Any) -> Any:
+        """Make one of a class that PyTorch fills."""
+        return OrderedDict()
 
 
 def main() -> int:
@@ -54,8 +119,13 @@ def convert(task: Json) -> Json:
     metadata = task["metadata"] | plan_of(content)
     if aliases:
         metadata["aliases"] = json.dumps(aliases)
+    if task["prefix"]:
+        metadata["prefix"] = task["prefix"]
     try:
         save_file(tensors, task["target"], metadata)
+    except (OSError, SafetensorError) as error:
+        cause = str(error).partition(" at path")[0]  # the path is that of a temporary file
+        raise RefusedError(f"was read, but the new file could not be written: {cause}") from error
     except (KeyError, ValueError, RuntimeError) as error:
         raise RefusedError(f"holds tensors that safetensors cannot hold: {error}") from error
     return {
@@ -69,17 +139,54 @@ def convert(task: Json) -> Json:
 
 def read(path: Path, limit_bytes: int) -> Any:
     """Unpickle weights, and nothing else."""
+    require_pytorch(path)
     is_zip = zipfile.is_zipfile(path)
     size = path.stat().st_size
     if is_zip:
         with zipfile.ZipFile(path) as archive:
             size = max(size, sum(member.file_size for member in archive.infolist()))
     require_size(size, limit_bytes)
-    try:
-        with torch.serialization.safe_globals(numpy_numbers()):
+    with torch.serialization.safe_globals([*numpy_numbers(), *stand_ins()]):
+        try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except Exception as error:
-        raise RefusedError(reason(str(error), path, is_zip)) from error
+        except Exception as error:
+            raise RefusedError(reason(str(error), path)) from error
+
+
+def require_pytorch(path: Path) -> None:
+    """Refuse what no ``torch.save`` wrote, by how it begins."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("data.pkl") for name in archive.namelist()):
+                return
+        what = "it is another zip archive; if the weights are in it, unpack it first"
+    elif start.startswith(_LEGACY):
+        return
+    elif not start:
+        what = "it is empty; fetch it again"
+    elif start.startswith(b"PK"):
+        raise RefusedError("breaks off, as a download does that was cut short; fetch it again")
+    elif start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        what = "it begins with '<': is it an HTML page that a download gave in its place?"
+    elif start.startswith(b"version https://git-lfs"):
+        what = "it only points to one; fetch the file itself by git lfs pull"
+    elif start[8:9] == b"{":
+        what = "it looks like safetensors already; give it that ending"
+    elif start.startswith(b"\x80"):
+        what = "it is a pickle of something else; ask for what torch.save writes of a state dict"
+    else:
+        what = "it begins like none; fetch it again, and look at its size"
+    raise RefusedError(f"is no file of torch.save: {what}")
+
+
+def stand_ins() -> list[Any]:
+    """Return what is made in place of objects that hold settings."""
+    return [
+        *((Unread, name) for name in SETTINGS),
+        *((Dictionary, name) for name in DICTIONARIES),
+    ]
 
 
 def numpy_numbers() -> list[Any]:
@@ -90,21 +197,53 @@ def numpy_numbers() -> list[Any]:
     return [*((scalar, name) for name in names), np.dtype, *types]
 
 
-def reason(message: str, path: Path, is_zip: bool) -> str:
+def reason(message: str, path: Path) -> str:
     """Return why a file was refused, without PyTorch's advice to read it anyhow."""
     if "TorchScript" in message:
         return "is a TorchScript program, not weights; ask for the state dict"
-    found = _GLOBAL.findall(message)
-    if not found:
-        first = (message.splitlines() or ["no message"])[0][:80]
-        return f"is no file of torch.save, or it is damaged ({first})"
-    if is_zip:
-        found = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)) or found
+    found = needed(path) or _GLOBAL.findall(message)
+    names = ", ".join(found[:_SHOWN])
+    if any(map(is_warning, found)):
+        return (
+            f"needs code to be read: {names}. Only tensors and plain containers are read here. Do "
+            "not trust such a file, and do not read it by other means; ask for the state dict alone"
+        )
+    if any(name.startswith("torch.nn.") for name in found):
+        return (
+            f"is a whole pickled network, not its weights: it needs {names}. {ask('.state_dict()')}"
+        )
+    if found:
+        return (
+            f"needs classes beside tensors: {names}. They may well be harmless settings, but "
+            f"reading them can run any code of theirs, so nothing was read. {ask('[KEY]')}"
+        )
+    detail = textwrap.shorten(" ".join(_DETAIL.findall(message)[:1]), 200, placeholder=" ...")
+    told = f" ({detail})" if detail else ""
+    return f"is damaged, or holds what no state dict does{told}; fetch it again"
+
+
+def ask(weights: str) -> str:
+    """Return what to ask for, and how whoever made the file gets it."""
+    where = ", KEY being where its state dict is" if "KEY" in weights else ""
+    line = f"torch.save(torch.load(FILE, map_location='cpu', weights_only=False){weights}, OUT)"
     return (
-        f"needs code to be read: {', '.join(found[:_SHOWN])}. Only tensors and plain containers "
-        "are read here. Do not trust such a file, and do not read it by other means; ask for the "
-        "state dict alone"
+        "Ask whoever made the file for the state dict alone; where it was made, this writes it"
+        f"{where}: {line}"
     )
+
+
+def needed(path: Path) -> list[str]:
+    """Return all that an archive needs besides what is allowed, if that can be told."""
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # an older kind of file, or damaged
+        return []
+
+
+def is_warning(name: str) -> bool:
+    """Return whether only a file that wants to do something needs this."""
+    module = name.removeprefix("builtins.").rpartition(".")[0].partition(".")[0]
+    return not module or module in sys.stdlib_module_names - HONEST_MODULES
 
 
 def choose(content: Any, key: str | None) -> tuple[str, Mapping[Any, Any]]:
@@ -200,9 +339,14 @@ def require_size(size: int, limit_bytes: int) -> None:
     """Refuse what would not fit."""
     if size > limit_bytes:
         raise RefusedError(
-            f"unpacks to {size / 2**30:.1f} GiB, and the limit is {limit_bytes / 2**30:.1f} GiB; "
+            f"unpacks to {gibibytes(size)}, and the limit is {gibibytes(limit_bytes)}; "
             "raise it if so much is expected"
         )
+
+
+def gibibytes(count: int) -> str:
+    """Return a size, four digits of it."""
+    return f"{count / 2**30:.4g} GiB"
 
 
 if __name__ == "__main__":

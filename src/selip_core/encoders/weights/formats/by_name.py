@@ -28,19 +28,27 @@ WEIGHT_FORMATS: dict[str, WeightFormat] = {
 """Every known layout by its name."""
 
 
-def recognised_formats(names: Iterable[str]) -> list[str]:
+def recognised_formats(names: Iterable[str], prefix: str = "") -> list[str]:
     """Return the names of the layouts that a file with these names can have.
+
+    Args:
+        names: The names.
+        prefix: What was taken off them; layouts that show with it are preferred.
 
     Example:
         >>> recognised_formats(["module.conv1.weight", "module.layer4.0.conv1.weight"])
         ['medicalnet']
     """
     names = list(names)
-    return [layout.name for layout in WEIGHT_FORMATS.values() if layout.recognises(names)]
+    whole = [prefix + name for name in names]
+    found = [layout.name for layout in WEIGHT_FORMATS.values() if layout.recognises(whole)]
+    return recognised_formats(names) if prefix and not found else found
 
 
-def choose_format(name: str, names: Iterable[str]) -> WeightFormat:
+def choose_format(name: str, names: Iterable[str], prefix: str = "") -> WeightFormat:
     """Return the layout of this name; for ``"auto"``, the one that a file's names show.
+
+    Names from which a converter took a prefix are first looked at with it.
 
     Raises:
         ValueError: If no layout has this name, or if the names show none or several.
@@ -52,7 +60,7 @@ def choose_format(name: str, names: Iterable[str]) -> WeightFormat:
             )
         return WEIGHT_FORMATS[name]
     names = list(names)
-    found = recognised_formats(names)
+    found = recognised_formats(names, prefix)
     if len(found) > 1:
         raise ValueError(f"the file could be of the formats {found}; name the one that it is")
     if not found:
