@@ -24,7 +24,7 @@ def parameter_groups(
         learning_rate: The full rate.
         weight_decay: Decay of the parameters that have one.
         layer_decay: In ``(0, 1]``; 1 is the same rate everywhere. Between 0.65 and 0.9 is usual
-            where a pretrained transformer is fine-tuned.
+            where a pretrained transformer is fine-tuned, whose stages are single blocks.
 
     Returns:
         Groups with the keys params, lr, weight_decay and names.
