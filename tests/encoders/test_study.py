@@ -284,7 +284,7 @@ def test_shapes_that_do_not_agree_are_refused():
     ("options", "message"),
     [
         ({"heads": 5}, "heads must divide the 8 channels, got 5"),
-        ({"layers": 0}, "layers must be 1 or more, got 0"),
+        ({"layers": 0}, "layers must be a whole number of at least 1, got 0"),
         ({"sequence_dropout": 1.0}, r"sequence_dropout must be in \[0, 1\), got 1.0"),
         ({"sequences": ("T1", "T1")}, "each sequence must be named once"),
     ],

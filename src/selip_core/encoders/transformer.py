@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from selip_core.encoders.options import require_counts
+
 
 def transformer(channels: int, layers: int, heads: int) -> nn.TransformerEncoder:
     """Return pre-norm layers without dropout, and a normalisation at their end.
@@ -14,11 +16,20 @@ def transformer(channels: int, layers: int, heads: int) -> nn.TransformerEncoder
         >>> transformer(channels=8, layers=2, heads=4)(torch.zeros(3, 5, 8)).shape
         torch.Size([3, 5, 8])
     """
-    if layers < 1:
-        raise ValueError(f"layers must be 1 or more, got {layers}")
-    if heads < 1 or channels % heads:
+    require_counts(layers=layers, heads=heads)
+    if channels % heads:
         raise ValueError(f"heads must divide the {channels} channels, got {heads}")
-    layer = nn.TransformerEncoderLayer(
+    # nn.TransformerEncoder copies one layer with its weights; each here draws its own.
+    own = [_layer(channels, heads) for _ in range(layers)]
+    stack = nn.TransformerEncoder(
+        own[0], layers, norm=nn.LayerNorm(channels), enable_nested_tensor=False
+    )
+    stack.layers = nn.ModuleList(own)
+    return stack
+
+
+def _layer(channels: int, heads: int) -> nn.TransformerEncoderLayer:
+    return nn.TransformerEncoderLayer(
         channels,
         heads,
         4 * channels,
@@ -26,7 +37,4 @@ def transformer(channels: int, layers: int, heads: int) -> nn.TransformerEncoder
         activation="gelu",
         batch_first=True,
         norm_first=True,
-    )
-    return nn.TransformerEncoder(
-        layer, layers, norm=nn.LayerNorm(channels), enable_nested_tensor=False
     )
