@@ -40,6 +40,11 @@ class StudyEncoder(PretrainedModule):
     study in transformer layers. The order of the sequences does not matter, nor how far the batch
     is padded, and a missing sequence costs nothing.
 
+    The image encoder is called once for every size of volume in the batch. With several processes
+    that talk to each other inside it (FSDP, synchronised batch normalisation), all must call it
+    equally often, or they wait for each other for ever: bring the volumes to one size, as
+    :class:`~selip_core.data.Preprocessing` does, and it is one call.
+
     It takes a list of studies, or the :class:`StudyBatch` that :func:`collate_studies` makes of it
     in a data loader, and gives one tensor: so it is an image encoder to
     :class:`~selip_core.dual_encoder.DualEncoder`.
