@@ -68,7 +68,7 @@ def measure_overhead(quick: bool) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name, bare in list(BARE.items())[: QUICK_ENCODERS if quick else None]:
         try:
-            encoder = create_image_encoder(name, embed_dim=128)
+            encoder = create_image_encoder(name, embed_dim=128, **options_at(name, size))
         except ImportError as error:
             rows.append({"encoder": name, "skipped": f"not installed: {error.name}"})
             continue
@@ -78,6 +78,11 @@ def measure_overhead(quick: bool) -> list[dict[str, Any]]:
         rows.append({"encoder": name, "size": size, **compared(calls, x, quick)})
         print(rows[-1], flush=True)
     return rows
+
+
+def options_at(name: str, size: Size) -> dict[str, Any]:
+    """Return what an encoder needs so that its network takes this size by itself."""
+    return {"native_size": size} if name.startswith("vit") else {}
 
 
 def embedded(encoder: Any, bare: Bare, x: Tensor) -> Tensor:
