@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import get_worker_info
 
 from selip_core.text.chunking import Chunking, span_weights
 
@@ -43,8 +44,6 @@ class Tokenize:
     """
 
     def __init__(self, tokenizer: Any, max_length: int, chunking: Chunking | None = None) -> None:
-        # Threads of the tokenizer do not survive the fork of a worker: it would warn, or hang.
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.chunking = chunking
@@ -83,6 +82,9 @@ class Tokenize:
     def content(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text, all of them, without special tokens."""
         _check_texts(texts)
+        if get_worker_info() is not None:
+            # Threads that the main process started do not survive a fork: a worker would hang.
+            os.environ["TOKENIZERS_PARALLELISM"] = "false"
         rows: list[list[int]] = self.tokenizer(
             list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
         )["input_ids"]
