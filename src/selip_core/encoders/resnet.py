@@ -71,6 +71,7 @@ class ResNetEncoder(ImageEncoder):
         require_counts(in_channels=in_channels, embed_dim=embed_dim)
         _check_options(depth, stem, stages, width)
         self.embed_dim = embed_dim
+        self.stem = stem
         self._stages = stages
         self.network = build_network(depth, in_channels, STEMS[stem], stages, width)
         spec = _describe(depth, in_channels, STEMS[stem], stages, width)

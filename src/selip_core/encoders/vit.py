@@ -36,7 +36,8 @@ class ViTEncoder(ImageEncoder):
 
     Args:
         channels: Length of a token at width 1: 384 (small) or 768 (base).
-        heads: Heads of the attention.
+        heads: Heads of the attention; by name, 6 (small) or 12 (base) if none are given. No tensor
+            shows them: with weights from elsewhere, give the heads that these were trained with.
         in_channels: Channels of the input volume.
         embed_dim: Length of an embedding.
         pooling: As in :func:`~selip_core.encoders.create_image_encoder`. Whatever makes a
@@ -94,6 +95,7 @@ class ViTEncoder(ImageEncoder):
         native_size = along_axes("native_size", native_size)
         _check_options(channels, heads, patch_size, native_size, layers)
         self.embed_dim = embed_dim
+        self.heads = heads
         self.native_grid = _grid(native_size, patch_size)
         self.network = _build_network(
             channels, heads, in_channels, patch_size, native_size, layers, qkv_bias
@@ -218,7 +220,8 @@ def _check_options(
 ) -> None:
     if channels % heads:
         raise ValueError(
-            f"width must leave tokens that {heads} heads can share, got {channels} channels"
+            f"width must leave tokens that {heads} heads can share, got {channels} channels; "
+            "or give other heads"
         )
     if layers < DEPTHS:
         raise ValueError(f"layers must be at least {DEPTHS}, got {layers}")
@@ -259,5 +262,5 @@ def _build_network(
     return network
 
 
-register_image_encoder("vit_small")(partial(ViTEncoder, 384, 6))
-register_image_encoder("vit_base", weights=("brainiac",))(partial(ViTEncoder, 768, 12))
+register_image_encoder("vit_small")(partial(ViTEncoder, 384, heads=6))
+register_image_encoder("vit_base", weights=("brainiac",))(partial(ViTEncoder, 768, heads=12))

@@ -21,6 +21,7 @@ REPORT = LoadReport(
     unmatched_encoder=("lonely",),
     mismatched={},
     missing_buffers=(),
+    untold={"stem": ("medicalnet", "paper"), "heads": (None, 12)},
     ignored=3,
     pooling_loaded=False,
 )
@@ -36,6 +37,8 @@ REPORT = LoadReport(
         "not in the file     lonely",
         "not in the encoder  file0, file1, file2, file3, file4 ... and 1 more",
         "missing buffers     none",
+        "trained with        stem 'medicalnet'; the encoder has 'paper'",
+        "                    heads not told by the file; the encoder has 12",
     ],
 )
 def test_is_a_table(line):

@@ -208,3 +208,30 @@ def test_frozen_stages_and_parameters_stay_parameters(save, monai_resnet):
     assert [
         p.requires_grad for p in (encoder.network.conv1.weight, encoder.pooling.projection.weight)
     ] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "depth", "stem", "right"),
+    [
+        ("module.", 10, "paper", "medicalnet"),
+        ("module.", 10, "medicalnet_strided", "medicalnet"),
+        ("module.", 10, "medicalnet", None),
+        ("backbone.", 50, "paper", "medicalnet_strided"),
+        ("backbone.", 50, "medicalnet_strided", None),
+    ],
+)
+def test_a_stem_that_no_shape_shows_is_told(save, monai_resnet, caplog, prefix, depth, stem, right):
+    encoder = small(depth, stem=stem)
+    report = load_weights(encoder, save(under(prefix, monai_resnet(depth).state_dict())))
+    assert report.share == 1.0
+    assert encoder.spec.weights.name == report.format
+    assert report.differing == ({"stem": right} if right else {})
+    warned = f"was trained in is made with stem={right!r}"
+    assert (warned in caplog.text) if right else caplog.text == ""
+    assert f"trained with        stem '{right or stem}'" in str(report)
+
+
+def test_a_stem_that_nobody_knows_is_told_without_a_warning(save, monai_resnet, caplog):
+    report = load_weights(small(10), save(monai_resnet(10).state_dict()))
+    assert "trained with        stem not told by the file; the encoder has 'paper'" in str(report)
+    assert caplog.text == ""

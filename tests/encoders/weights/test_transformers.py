@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from selip_core.encoders import ViTEncoder
+from selip_core.encoders import ViTEncoder, create_image_encoder
 from selip_core.encoders.patches import resize_positions
 from selip_core.encoders.weights import WeightsError, load_weights
 
@@ -236,3 +236,31 @@ def test_another_width_fails_and_says_so(save, monai_vit):
     encoder = ViTEncoder(48, 2, patch_size=PATCH, native_size=SIZE, layers=4)
     with pytest.raises(WeightsError, match=r"another width, kind of block or patch: .* has shape"):
         load_weights(encoder, save(monai_vit().state_dict()))
+
+
+def test_heads_are_an_option_and_no_tensor_shows_them(save):
+    """192 channels and 3 heads, as small transformers have."""
+    vit = pytest.importorskip("monai.networks.nets.vit")
+    torch.manual_seed(0)
+    network = vit.ViT(1, SIZE, PATCH, 192, 768, num_layers=4, num_heads=3).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    path = save(network.state_dict())
+    options = {"patch_size": PATCH, "native_size": SIZE, "layers": 4, "width": 0.5}
+    three, six = (
+        create_image_encoder("vit_small", pretrained=path, **options, **heads).eval()
+        for heads in ({"heads": 3}, {})
+    )
+    x = torch.randn(2, 1, *SIZE)
+    with torch.no_grad():
+        expected = network(x)[0]
+        torch.testing.assert_close(three.forward_tokens(x), expected)
+        assert (six.forward_tokens(x) - expected).abs().max() > 1e-2
+    report = load_weights(three, path)
+    assert "trained with        heads not told by the file; the encoder has 3" in str(report)
+
+
+def test_heads_that_are_known_are_told(save, monai_vit, caplog):
+    report = load_weights(small(), save(under("backbone.", monai_vit().state_dict())))
+    assert report.differing == {"heads": 12}
+    assert "is made with heads=12" in caplog.text

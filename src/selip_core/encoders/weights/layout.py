@@ -1,7 +1,7 @@
 """How a published file of weights is laid out, and what is known about it."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -61,6 +61,8 @@ class WeightFormat:
         spacing: Millimetres a voxel along each axis that the weights were trained at, if one.
         intensity: How the weights expect the voxels to be scaled, if it is known.
         orientation: Where depth, height and width grow to, if it is known.
+        trained_with: Options of encoders that the network computes with and no tensor shows, and
+            what these weights were trained with; None where nobody can tell.
         fit: Fits the tensors to the encoder's kind of network.
     """
 
@@ -76,6 +78,7 @@ class WeightFormat:
     spacing: tuple[float, float, float] | None = None
     intensity: str | None = None
     orientation: str | None = None
+    trained_with: Mapping[str, str | int | None] = field(default_factory=dict)
     fit: Fit | None = None
 
     def recognises(self, names: Iterable[str]) -> bool:

@@ -16,7 +16,7 @@ from selip_core.encoders.weights.formats import SELIP, choose_format
 from selip_core.encoders.weights.header import PREFIX, told_grid, told_source, told_spacing
 from selip_core.encoders.weights.layout import WeightFormat
 from selip_core.encoders.weights.matching import Adaptation, Match, match
-from selip_core.encoders.weights.network import POOLING, first_layer
+from selip_core.encoders.weights.network import POOLING, first_layer, untold_options
 from selip_core.encoders.weights.report import LoadReport, listed
 from selip_core.pretrained.source import WeightsSource
 
@@ -37,7 +37,9 @@ def load_weights(
 
     A first layer for another number of channels, positional embeddings of another grid and tables
     of another window are adapted; any other tensor of another shape is left out, never loaded in
-    part. What is loaded sets the encoder's ``spec``: where the weights come from, and the spacing,
+    part. Of what no tensor shows, such as the strides behind a ResNet's stem or the heads of a
+    ViT, the report tells what is known, and a warning where the encoder was made otherwise.
+    What is loaded sets the encoder's ``spec``: where the weights come from, and the spacing,
     intensity and orientation that they expect, as far as they are known.
 
     Args:
@@ -85,7 +87,7 @@ def load_weights(
     layout = choose_format(format, file.tensors, file.metadata.get(PREFIX, ""))
     adapt = Adaptation(encoder, channels, grid or told_grid(file), layout is not SELIP)
     found = match(layout, file.tensors, adapt)
-    report = _report(file, layout, found)
+    report = _report(file, layout, found, encoder)
     if min(report.share, report.used_share) < minimum_share:
         raise too_little(report, minimum_share)
     first = _random_first_layer(encoder, found)
@@ -101,6 +103,7 @@ def load_weights(
     _warn(report.file, "does not fit these parameters, which stay random", report.unmatched_encoder)
     _warn(report.file, "has no values for these running statistics", missing)
     _warn(report.file, "has what no place was found for", found.unused_in_shared_parts)
+    _warn_if_trained_otherwise(report)
     encoder.spec = spec
     _log.info("loaded weights\n%s", report)
     return report
@@ -109,6 +112,17 @@ def load_weights(
 def _warn(file: str, what: str, names: Collection[str]) -> None:
     if names:
         _log.warning("%s %s: %s", file, what, listed(names))
+
+
+def _warn_if_trained_otherwise(report: LoadReport) -> None:
+    if report.differing:
+        _log.warning(
+            "%s (format %s) fits by its shapes, but was trained in another network: the encoder "
+            "it was trained in is made with %s",
+            report.file,
+            report.format,
+            ", ".join(f"{option}={value!r}" for option, value in report.differing.items()),
+        )
 
 
 def _missing_statistics(found: Match) -> list[str]:
@@ -128,7 +142,9 @@ def _random_first_layer(encoder: ImageEncoder, found: Match) -> str | None:
     return next((place.name for place in found.unmatched if place.tensor is first), None)
 
 
-def _report(file: WeightsFile, layout: WeightFormat, found: Match) -> LoadReport:
+def _report(
+    file: WeightsFile, layout: WeightFormat, found: Match, encoder: ImageEncoder
+) -> LoadReport:
     matched = sum(place.tensor.numel() for place, _ in found.matched if place.counts)
     filled = sum(place.tensor.numel() for place, _ in found.filled if place.counts)
     missing = [place for place in found.unmatched if place.counts]
@@ -146,6 +162,7 @@ def _report(file: WeightsFile, layout: WeightFormat, found: Match) -> LoadReport
         unmatched_encoder=tuple(place.name for place in missing),
         mismatched=found.mismatched,
         missing_buffers=tuple(p.name for p in found.unmatched if not p.is_parameter),
+        untold=untold_options(encoder, layout.trained_with),
         ignored=found.ignored,
         pooling_loaded=any(place.name.startswith(POOLING) for place, _ in found.matched),
     )

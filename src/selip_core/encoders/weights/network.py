@@ -1,6 +1,7 @@
 """An encoder's tensors under their names, sorted by what weights from elsewhere can bring."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -67,6 +68,17 @@ def first_layer(encoder: ImageEncoder) -> Tensor | None:
             if isinstance(layer, nn.Conv2d | nn.Conv3d):
                 return layer.weight
     return None
+
+
+def untold_options(
+    encoder: ImageEncoder, trained_with: Mapping[str, str | int | None]
+) -> dict[str, tuple[str | int | None, str | int]]:
+    """Return what weights were trained with and the encoder was made with, where it has them."""
+    return {
+        option: (theirs, getattr(encoder, option))
+        for option, theirs in trained_with.items()
+        if isinstance(getattr(encoder, option, None), str | int)
+    }
 
 
 def patch_grid(encoder: ImageEncoder, count: int) -> Size | None:

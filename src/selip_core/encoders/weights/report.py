@@ -27,6 +27,8 @@ class LoadReport:
         unmatched_encoder: Names of parameters in the encoder that the file does not fit.
         mismatched: Shapes in the file and in the encoder where both have the name.
         missing_buffers: Names of buffers, such as running statistics, that the file lacks.
+        untold: Options of the encoder that no tensor of the file shows: what the weights were
+            trained with, None if nobody can tell, and what the encoder was made with.
         ignored: How many tensors of the file were heads, decoders and the like.
         pooling_loaded: Whether the file had the pooling, too; mostly it stays as it was.
     """
@@ -44,6 +46,7 @@ class LoadReport:
     unmatched_encoder: tuple[str, ...]
     mismatched: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
     missing_buffers: tuple[str, ...]
+    untold: Mapping[str, tuple[str | int | None, str | int]]
     ignored: int
     pooling_loaded: bool
 
@@ -60,6 +63,15 @@ class LoadReport:
         """
         return self.used_parameters / max(1, self.file_parameters)
 
+    @property
+    def differing(self) -> Mapping[str, str | int]:
+        """What the weights were trained with and the encoder was not made with, by option."""
+        return {
+            option: theirs
+            for option, (theirs, ours) in self.untold.items()
+            if theirs is not None and theirs != ours
+        }
+
     def __str__(self) -> str:
         """Return a table of two columns."""
         rows = [
@@ -70,6 +82,7 @@ class LoadReport:
             ("matched", self._matched()),
             ("used of the file", self._used()),
             ("adapted", self._adapted()),
+            ("trained with", self._trained_with()),
             ("not in the file", listed(self.unmatched_encoder)),
             ("not in the encoder", listed(self.unmatched_file)),
             ("missing buffers", listed(self.missing_buffers)),
@@ -89,6 +102,16 @@ class LoadReport:
     def _used(self) -> str:
         apart = f", {self.ignored} tensors of other parts left aside" if self.ignored else ""
         return percent(self.used_share) + apart
+
+    def _trained_with(self) -> str:
+        lines = []
+        for option, (theirs, ours) in self.untold.items():
+            if theirs is None:
+                lines.append(f"{option} not told by the file; the encoder has {ours!r}")
+            else:
+                other = f"; the encoder has {ours!r}" if option in self.differing else ""
+                lines.append(f"{option} {theirs!r}{other}")
+        return "\n".join(lines) or "options that the tensors show"
 
     def _adapted(self) -> str:
         lines = [f"{name}: {what}" for name, what in list(self.adapted.items())[:SHOWN]]

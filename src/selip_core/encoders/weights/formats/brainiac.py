@@ -40,5 +40,6 @@ BRAINIAC = WeightFormat(
     ),
     intensity="brain only; 0 to 1 (ResNet-50), zero mean and unit variance over the brain (ViT-B)",
     orientation="RAS",
+    trained_with={"stem": "medicalnet_strided", "heads": 12},
     fit=fit_shortcuts,
 )

@@ -37,5 +37,6 @@ MAE = WeightFormat(
         (r"\battn\.proj\.", "attn.out_proj."),
         (r"\bmlp\.fc([12])\.", r"mlp.linear\1."),
     ),
+    trained_with={"heads": None},
     fit=fit_tokens,
 )

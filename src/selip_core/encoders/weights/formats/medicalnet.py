@@ -26,5 +26,6 @@ MEDICALNET = WeightFormat(
     ),
     ignored=(r"conv_seg\.", r"fc\."),
     intensity="zero mean and unit variance over the voxels above 0",
+    trained_with={"stem": "medicalnet"},
     fit=fit_shortcuts,
 )

@@ -20,5 +20,6 @@ MONAI_RESNET = WeightFormat(
     ),
     prefixes=(r"model\.", r"net\."),
     ignored=(r"fc\.",),
+    trained_with={"stem": None},
     fit=fit_shortcuts,
 )

@@ -28,5 +28,6 @@ MONAI_VIT = WeightFormat(
         r"patch_embedding\.cls_token$",
     ),
     renames=TOKEN_RENAMES,
+    trained_with={"heads": None},
     fit=fit_tokens,
 )

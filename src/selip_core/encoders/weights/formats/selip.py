@@ -15,5 +15,6 @@ SELIP = WeightFormat(
     recognised_by=(r"(.*\.)?network\.", r"(.*\.)?pooling\."),
     prefixes=(r"(?:model|dual_encoder|image_encoder)\.",),
     ignored=(r"text_encoder\.", r"log_logit_scale$"),
+    trained_with={"stem": None, "heads": None},
     root="",
 )
