@@ -21,7 +21,7 @@ FAMILIES = [
     ("vit_*", {"width": 1 / 16, "patch_size": (4, 16, 16), "layers": 4}, ["vit_small"]),
     ("swin_*", {"width": 1 / 4, "window": (2, 2, 2)}, ["swin_tiny"]),
     ("densenet*", {"width": 1 / 16, "stem_stride": (1, 2, 2)}, ["densenet121"]),
-    ("seresnet*", {"stem_stride": (1, 2, 2), "stages": 2}, ["seresnet50"]),
+    ("seresnet*", {"stem_stride": (1, 2, 2), "stages": 1}, ["seresnet50"]),
     ("efficientnet_*", {}, ["efficientnet_b0"]),
     ("segresnet", {"width": 1 / 4}, ["segresnet"]),
     ("mednext_*", {}, ["mednext_small"]),
