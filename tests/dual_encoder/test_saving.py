@@ -94,7 +94,7 @@ def test_card_tells_both_parts_and_inherits_licences(make_dual, tmp_path):
     model.image_encoder.spec = replace(model.image_encoder.spec, weights=source)
     model.save_pretrained(tmp_path / "model", ModelCard(title="Heads", languages=("en",)))
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
-    for told in ("# Heads", "license: mit", "resnet10", "BertModel", "14.29, at most 100", "- en"):
+    for told in ("# Heads", "license: other", "resnet10", "BertModel", "14.29, at most 100", "- en"):
         assert told in card
 
 
@@ -116,3 +116,14 @@ def test_a_subclass_is_refused_since_it_would_come_back_as_another(make_dual, tm
     with pytest.raises(ValueError, match=r"Mine is a subclass of DualEncoder"):
         Mine(model.image_encoder, model.text_encoder).save_pretrained(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_card_tells_where_both_parts_started(make_dual, tmp_path):
+    model = make_dual()
+    source = WeightsSource("medicalnet", "MIT", "https://example.org")
+    model.image_encoder.spec = replace(model.image_encoder.spec, weights=source)
+    model.save_pretrained(tmp_path / "model")
+    page = (tmp_path / "model" / "README.md").read_text()
+    assert "medicalnet (MIT), https://example.org; text model of a folder (its lic" in page
+    assert "Inherited from the weights it started from: MIT (medicalnet), its licence is" in page
+    assert "license: other" in page

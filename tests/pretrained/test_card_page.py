@@ -86,7 +86,11 @@ def test_the_licence_of_the_weights_is_inherited(layer_kind, licence, sources, f
     told = sections(page)
     for source in sources:
         assert f"{source.licence} ({source.name})" in told["Licence"]
-        assert f"{source.name} ({source.licence}), {source.url}" in told["Model"]
+        url = f", {source.url}" if source.url else ""
+        assert f"{source.name} ({source.licence}){url}" in told["Model"]
+    start = "Apache-2.0. The weights it started from have" if licence else "Inherited from the wei"
+    assert told["Licence"].startswith(start)
+    assert NOT_TOLD not in told["Licence"]
 
 
 def test_the_code_that_loads_it_names_class_and_package(layer_kind):

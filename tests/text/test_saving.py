@@ -94,7 +94,18 @@ def test_a_name_of_the_hub_is_kept_and_a_path_is_not(make_model, tmp_path):
     assert names == {"path": None, "name": "owner/bert"}
     again = TextEncoder.from_pretrained(tmp_path / "name")
     assert again.name == again.name_on_hub == "owner/bert"
-    assert "it started from owner/bert" in (tmp_path / "name" / "README.md").read_text()
+    started = "Weights it started from | {} (its licence is not known here)"
+    told = {folder: (tmp_path / folder / "README.md").read_text() for folder in names}
+    assert started.format("owner/bert") + ", https://huggingface.co/owner/bert" in told["name"]
+    assert started.format("text model of a folder") in told["path"]
+
+
+def test_a_backbone_that_started_from_random_weights_stays_known_as_such(make_model, tmp_path):
+    TextEncoder(make_model("bert"), pretrained=False).save_pretrained(tmp_path / "random")
+    TextEncoder.from_pretrained(tmp_path / "random").save_pretrained(tmp_path / "again")
+    for folder in ("random", "again"):
+        page = (tmp_path / folder / "README.md").read_text()
+        assert "Weights it started from | random, or not known" in page
 
 
 def test_a_folder_that_is_gone_is_no_name_of_the_hub(make_model, tmp_path, monkeypatch):

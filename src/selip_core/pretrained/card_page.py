@@ -24,7 +24,7 @@ def card_page(
         facts: What the module tells of itself.
         sources: Where its weights come from, if it did not start from random ones.
     """
-    told = [f"{source.name} ({source.licence}), {source.url}" for source in sources]
+    told = [_origin(source) for source in sources]
     model = [*facts.items(), ("Weights it started from", "; ".join(told) or "random, or not known")]
     sections = {
         "Load it": _loading(kind),
@@ -40,6 +40,10 @@ def card_page(
     parts = [title, card.summary or NOT_TOLD]
     parts += [f"## {name}\n\n{text or NOT_TOLD}" for name, text in sections.items()]
     return f"---\n{_front_matter(card, kind, sources)}---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def _origin(source: WeightsSource) -> str:
+    return f"{source.name} ({source.licence})" + (f", {source.url}" if source.url else "")
 
 
 def _front_matter(card: ModelCard, kind: Kind, sources: Sequence[WeightsSource]) -> str:
@@ -87,10 +91,10 @@ def _metrics(card: ModelCard) -> str | None:
 
 def _licence(card: ModelCard, sources: Sequence[WeightsSource]) -> str:
     inherited = ", ".join(f"{source.licence} ({source.name})" for source in sources)
-    bound = f" The weights it started from have their own: {inherited}." if sources else ""
     if card.licence:
+        bound = f" The weights it started from have their own: {inherited}." if sources else ""
         return f"{card.licence}.{bound}"
-    return f"{NOT_TOLD}{bound}"
+    return f"Inherited from the weights it started from: {inherited}." if sources else NOT_TOLD
 
 
 def _table(rows: Rows) -> str:

@@ -55,6 +55,7 @@ class TextEncoder(PretrainedModule):
             workers of a data loader if you like.
         pooling: ``"cls"``, ``"mean"`` or ``"last"``; what ``"auto"`` came to.
         name_on_hub: Of the model, if that is where it came from.
+        pretrained: Whether the backbone started from the model's weights, not from random ones.
         projection: The linear layer from the backbone's hidden size to ``embed_dim``.
 
     Raises:
@@ -93,6 +94,7 @@ class TextEncoder(PretrainedModule):
             )
         self.name = os.fspath(name_or_folder)
         self.name_on_hub = self.name if is_hub_name(self.name) else None
+        self.pretrained = pretrained
         self.embed_dim = embed_dim
         self.frozen = frozen
         self.lora = lora

@@ -10,6 +10,9 @@ from selip_core.text.chunking import Chunking
 from selip_core.text.encoder import TextEncoder
 from selip_core.text.lora import Lora
 
+UNKNOWN = "its licence is not known here"
+"""A backbone does not tell its licence."""
+
 ARCHITECTURE = "text_encoder"
 """The folder of tokenizer and configuration, within that of the model."""
 
@@ -26,6 +29,7 @@ class SavedTextEncoder:
         frozen: Whether the backbone stays as it is.
         lora: Of the adapters, if it has them.
         chunking: How longer texts are read, if they are not cut off.
+        pretrained: Whether the backbone started from the model's weights.
     """
 
     __pydantic_config__ = STRICT
@@ -36,6 +40,7 @@ class SavedTextEncoder:
     frozen: bool
     lora: Lora | None
     chunking: Chunking | None
+    pretrained: bool = True
 
 
 def _describe(encoder: TextEncoder, folder: Path) -> SavedTextEncoder:
@@ -48,24 +53,25 @@ def _describe(encoder: TextEncoder, folder: Path) -> SavedTextEncoder:
         encoder.frozen,
         encoder.lora,
         encoder.tokenize.chunking,
+        encoder.pretrained,
     )
 
 
 def _build(saved: SavedTextEncoder, folder: Path, where: str) -> TextEncoder:
-    settings = {key: value for key, value in vars(saved).items() if key != "name"}
-    encoder = TextEncoder(folder / ARCHITECTURE, **settings, pretrained=False)
+    settings = vars(saved) | {"pretrained": False}  # the weights are those of the folder
+    del settings["name"]
+    encoder = TextEncoder(folder / ARCHITECTURE, **settings)
+    encoder.pretrained = saved.pretrained
     encoder.name = saved.name or encoder.name
     encoder.name_on_hub = saved.name
     return encoder
 
 
 def _facts(encoder: TextEncoder) -> Mapping[str, str]:
-    name = encoder.name_on_hub
-    started = f"; it started from {name}, which has a licence of its own" if name else ""
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
     kind = type(encoder.backbone).__name__
     return {
-        "Text encoder": f"{kind}, pooling {encoder.pooling}, {parameters:,} parameters{started}",
+        "Text encoder": f"{kind}, pooling {encoder.pooling}, {parameters:,} parameters",
         "Texts": f"{encoder.max_length} tokens "
         + ("at once, longer ones in chunks" if encoder.tokenize.chunking else "at most"),
         "Text embedding": f"{encoder.embed_dim} numbers, not normalised",
@@ -73,7 +79,12 @@ def _facts(encoder: TextEncoder) -> Mapping[str, str]:
 
 
 def _sources(encoder: TextEncoder) -> list[WeightsSource]:
-    return []  # a backbone does not tell its licence
+    if not encoder.pretrained:
+        return []
+    name = encoder.name_on_hub
+    if name is None:
+        return [WeightsSource("text model of a folder", UNKNOWN, "")]
+    return [WeightsSource(name, UNKNOWN, f"https://huggingface.co/{name}")]
 
 
 register_kind(
