@@ -156,6 +156,8 @@ def test_an_encoder_of_fewer_stages_takes_those_it_has(save, monai_resnet):
     report = load_weights(small(10, stages=3), save(monai_resnet(10).state_dict()))
     assert (report.share, report.used_share) == (1.0, 1.0)
     assert {name.split(".")[0] for name in report.unmatched_file} == {"layer4"}
+    told = f"of the stages that the encoder has; left out: {len(report.unmatched_file)} tensors"
+    assert f"used of the file    100.0 % {told}" in str(report).splitlines()
 
 
 def test_missing_running_statistics_are_refused(save, monai_resnet, caplog):

@@ -38,9 +38,9 @@ def load_weights(
     A first layer for another number of channels, positional embeddings of another grid and tables
     of another window are adapted; any other tensor of another shape is left out, never loaded in
     part. Of what no tensor shows, such as the strides behind a ResNet's stem or the heads of a
-    ViT, the report tells what is known, and a warning where the encoder was made otherwise.
-    What is loaded sets the encoder's ``spec``: where the weights come from, and the spacing,
-    intensity and orientation that they expect, as far as they are known.
+    ViT, the report tells what is known; an encoder that was made otherwise is warned of. What is
+    loaded sets the encoder's ``spec``: where the weights come from, and the spacing, intensity and
+    orientation that they expect, as far as they are known.
 
     Args:
         encoder: The encoder; changed in place.

@@ -20,7 +20,7 @@ class LoadReport:
         matched: Names of the encoder's tensors that the file had.
         matched_parameters: How many parameters of the encoder's network came from the file.
         encoder_parameters: How many parameters that network has, without its pooling.
-        used_parameters: How many values of the file, heads apart, were used.
+        used_parameters: How many values of the file were used.
         file_parameters: How many values the file has for the stages that the encoder has.
         adapted: What was done to tensors that did not fit as they were, by name in the encoder.
         unmatched_file: Names in the file that fit nothing in the encoder.
@@ -57,9 +57,10 @@ class LoadReport:
 
     @property
     def used_share(self) -> float:
-        """Share of the file's values that were used, in ``[0, 1]``.
+        """Share of the file's values for the stages that the encoder has, in ``[0, 1]``.
 
-        Heads do not count, nor stages that the encoder was made without.
+        Heads do not count, nor stages that the encoder was made without: ``unmatched_file`` has
+        the names of these.
         """
         return self.used_parameters / max(1, self.file_parameters)
 
@@ -100,8 +101,10 @@ class LoadReport:
         )
 
     def _used(self) -> str:
-        apart = f", {self.ignored} tensors of other parts left aside" if self.ignored else ""
-        return percent(self.used_share) + apart
+        left = [f"{len(self.unmatched_file)} tensors"] if self.unmatched_file else []
+        left += [f"{self.ignored} of heads and the like"] if self.ignored else []
+        apart = f"; left out: {', '.join(left)}" if left else ""
+        return f"{percent(self.used_share)} of the stages that the encoder has{apart}"
 
     def _trained_with(self) -> str:
         lines = []
