@@ -191,3 +191,20 @@ def test_minilm_is_what_sentence_transformers_gives(minilm):
         pooled = encoder.pooled(encoder.tokenize(texts))
     expected = reference.encode(texts, convert_to_tensor=True)
     torch.testing.assert_close(normalize(pooled), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_an_adapter_is_refused(make_model, tmp_path):
+    folder = shutil.copytree(make_model("bert"), tmp_path / "adapter")
+    settings = {"peft_type": "LORA", "base_model_name_or_path": "owner/other"}
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"holds an adapter .*merge_and_unload"):
+        TextEncoder(folder)
+
+
+def test_quantized_weights_are_refused(make_model, tmp_path):
+    folder = shutil.copytree(make_model("bert"), tmp_path / "quantized")
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"is quantized: choose"):
+        TextEncoder(folder)

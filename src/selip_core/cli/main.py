@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -55,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         2
     """
     parsed = build_parser().parse_args(arguments)
+    # Loaders of volumes are forked after texts were tokenised: tokenizers warns of its threads.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     level = logging.INFO if parsed.verbose else logging.WARNING
     logging.basicConfig(level=level, format="selip: %(levelname)s: %(message)s")
     try:

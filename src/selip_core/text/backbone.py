@@ -12,8 +12,8 @@ def load_backbone(name: str, pretrained: bool = True) -> tuple[Any, Any]:
     Of an encoder-decoder (T5) it is the encoder. The tokenizer has a padding token.
 
     Raises:
-        ValueError: If the model needs code of its own, which is never run, or is not a text encoder
-            or decoder.
+        ValueError: If the model needs code of its own, which is never run, is not a text encoder or
+            decoder, is an adapter to another model, or is quantized.
         OSError: If there is no such model, or none in safetensors.
     """
     from transformers import AutoConfig, AutoTokenizer
@@ -21,6 +21,7 @@ def load_backbone(name: str, pretrained: bool = True) -> tuple[Any, Any]:
     source = {"local_files_only": Path(name).is_dir(), "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(name, **source)
+        _require_plain_weights(name, config, source["local_files_only"])
         # Named there, kernels of the hub would be downloaded and run: transformers shall choose.
         config._attn_implementation = None
         loader = _loader(name, config)
@@ -87,6 +88,23 @@ def _loader(name: str, config: Any) -> Any:
             "choose an encoder such as BERT, a decoder such as Qwen, or T5"
         )
     return AutoModel
+
+
+def _require_plain_weights(name: str, config: Any, offline: bool) -> None:
+    """Refuse an adapter, which transformers would read into the model that it names, and integers.
+
+    Raises:
+        ValueError: If there is an adapter, or if the weights are quantized.
+    """
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    if find_adapter_config_file(name, local_files_only=offline) is not None:
+        raise ValueError(
+            f"{name!r} holds an adapter to another model: merge it by merge_and_unload() of peft, "
+            "and save what that gives"
+        )
+    if getattr(config, "quantization_config", None) is not None:
+        raise ValueError(f"{name!r} is quantized: choose the weights in floating point")
 
 
 def _model(loader: Any, name: str, config: Any, source: dict[str, bool] | None) -> Any:
