@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kept = json.loads(path.read_text(encoding="utf-8"))["parts"] if path.exists() else {}
     parts = {name: kept[name] for name in PARTS if name in kept}
     for name in chosen.only:
-        measured = {"date": datetime.now(UTC).date().isoformat(), "quick": chosen.quick}
+        today = datetime.now(UTC).date().isoformat()
+        measured = {"date": today, "quick": chosen.quick, "threads": THREADS}
         parts[name] = {**measured, "result": PARTS[name](chosen.quick)}
         print(write_result("encoders", {"threads": THREADS, "parts": parts}).name)
 

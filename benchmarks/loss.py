@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kept = json.loads(path.read_text(encoding="utf-8"))["parts"] if path.exists() else {}
     parts = {name: kept[name] for name in PARTS if name in kept}
     for name in chosen.only:
-        measured = {"date": datetime.now(UTC).date().isoformat(), "quick": chosen.quick}
+        today = datetime.now(UTC).date().isoformat()
+        measured = {"date": today, "quick": chosen.quick, "threads": THREADS}
         parts[name] = {**measured, "result": PARTS[name](chosen.quick)}
         setting = {"width": WIDTH, "logit_scale": SCALE, "threads": THREADS, "formula": FORMULA}
         print(write_result("loss", {**setting, "parts": parts}).name)

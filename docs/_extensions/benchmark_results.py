@@ -126,9 +126,22 @@ class BenchmarkResults(Directive):
         path = RESULTS / f"{name}.json"
         self.state.document.settings.record_dependencies.add(str(path))
         result = json.loads(path.read_text(encoding="utf-8"))
-        environment = ", ".join(f"{key} {value}" for key, value in result["environment"].items())
+        environment = ", ".join(f"{key} {value}" for key, value in environment_of(result).items())
         measured = nodes.paragraph("", "", nodes.emphasis("", f"{result['date']}: {environment}."))
         return [table(rows_of(result)), measured]
+
+
+def environment_of(result: dict[str, Any]) -> dict[str, str]:
+    """Return what was measured on; parts may have had numbers of threads of their own."""
+    threads: dict[int, list[str]] = {}
+    for name, part in result.get("parts", {}).items():
+        if "threads" in part:
+            threads.setdefault(part["threads"], []).append(name)
+    environment: dict[str, str] = result["environment"]
+    if len(threads) > 1:
+        told = [f"{count} ({', '.join(names)})" for count, names in threads.items()]
+        environment = {**environment, "Torch threads": ", ".join(told)}
+    return environment
 
 
 def table(rows: Rows) -> nodes.table:
