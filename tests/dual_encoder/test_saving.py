@@ -94,7 +94,14 @@ def test_card_tells_both_parts_and_inherits_licences(make_dual, tmp_path):
     model.image_encoder.spec = replace(model.image_encoder.spec, weights=source)
     model.save_pretrained(tmp_path / "model", ModelCard(title="Heads", languages=("en",)))
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
-    for told in ("# Heads", "license: other", "resnet10", "BertModel", "14.29, at most 100", "- en"):
+    for told in (
+        "# Heads",
+        "license: other",
+        "resnet10",
+        "BertModel",
+        "14.29, at most 100",
+        "- en",
+    ):
         assert told in card
 
 
