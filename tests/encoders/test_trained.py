@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 
 from selip_core.encoders import WeightsSource, create_image_encoder, saving
 from selip_core.encoders.trained import find_weights
+from selip_core.encoders.weights import load_weights
 from selip_core.errors import DataError
 
 SMALL = {"embed_dim": 6, "width": 1 / 16}
@@ -172,6 +173,30 @@ def test_pickles_are_refused_whether_there_or_not(tmp_path, name):
 def test_what_is_not_there_is_told(name):
     with pytest.raises(FileNotFoundError, match=f"there is no f.* {name}"):
         find_weights(name)
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_weights_are_named_and_not_asked_for(pretrained):
+    with pytest.raises(ValueError, match=f"pretrained must be .* the hub, got {pretrained}: no "):
+        create_image_encoder("resnet10", pretrained=pretrained, **SMALL)
+
+
+def test_a_folder_is_loaded_as_its_file_is(tmp_path, trained):
+    trained.save_pretrained(tmp_path / "model")
+    encoder = create_image_encoder("resnet10", **SMALL)
+    assert load_weights(encoder, tmp_path / "model").share == 1.0
+    assert same(encoder, trained)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"empty must hold model\.safetensors, or one file"):
+        load_weights(encoder, tmp_path / "empty")
+
+
+def test_weights_of_timm_are_told_how_they_are_loaded(tmp_path):
+    timm = pytest.importorskip("timm")
+    path = tmp_path / "timm.safetensors"
+    save_file(timm.create_model("test_resnet").state_dict(), path)
+    with pytest.raises(ValueError, match=r"call encoder\.load_timm_weights\(file\)"):
+        create_image_encoder("slicewise", model="test_resnet", pretrained=path)
 
 
 def test_a_name_on_the_hub_that_cannot_be_reached_is_told(monkeypatch):

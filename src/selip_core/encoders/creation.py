@@ -79,7 +79,15 @@ def _load(encoder: ImageEncoder, settings: ImageEncoderSettings, weights: Path) 
     from selip_core.encoders.weights import load_weights
 
     saved = read_saved(weights)
-    load_weights(encoder, weights)
+    try:
+        load_weights(encoder, weights)
+    except ValueError as error:
+        if not hasattr(encoder, "load_timm_weights"):
+            raise
+        raise ValueError(
+            f"{error}\n  if these are weights of 2D images in the layout of timm, create the "
+            "encoder without pretrained, and then call encoder.load_timm_weights(file)"
+        ) from error
     if saved is None:
         return
     _warn_if_made_otherwise(settings, saved.settings, weights.parent)

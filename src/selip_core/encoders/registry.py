@@ -170,6 +170,10 @@ def _find(name: str) -> _Entry:
     if name not in _ENTRIES:
         _load_plugins()
     if name not in _ENTRIES:
-        close = difflib.get_close_matches(name, _ENTRIES) or list_image_encoders()
-        raise ValueError(f"no image encoder is named {name!r}; did you mean {', '.join(close)}?")
+        close = difflib.get_close_matches(name, _ENTRIES)
+        known = f"did you mean {', '.join(close)}?" if close else "list_image_encoders() tells all."
+        raise ValueError(
+            f"no image encoder is named {name!r}; {known} If another package registers it, "
+            "that one may be missing: install or import it"
+        )
     return _ENTRIES[name]

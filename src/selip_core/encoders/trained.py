@@ -19,10 +19,16 @@ def find_weights(pretrained: str | os.PathLike[str], revision: str | None = None
         revision: Branch, tag or commit of the hub's model.
 
     Raises:
-        ValueError: If the file is pickled: unpickling runs whatever the file's author wrote; or if
-            a revision is given for what is on the disk.
+        ValueError: If the file is pickled: unpickling runs whatever the file's author wrote; if a
+            revision is given for what is on the disk; or if it is no path, such as ``True``.
         OSError: If nothing is there, or if the hub cannot be reached.
     """
+    if not isinstance(pretrained, str | os.PathLike):
+        raise ValueError(
+            "pretrained must be a file of safetensors, a folder of save_pretrained, or the name "
+            f"'owner/model' of one on the hub, got {pretrained!r}: no encoder has weights that it "
+            "would choose itself; None, the default, is random ones"
+        )
     path = Path(pretrained)
     if path.suffix.lower() in PICKLED:
         raise pickled_error(path)

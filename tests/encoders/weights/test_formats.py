@@ -42,8 +42,11 @@ def test_names_of_two_formats_are_ambiguous(save):
 
 def test_an_unknown_format_is_refused(save):
     path = save(small().state_dict())
-    with pytest.raises(ValueError, match=r"format must be 'auto' or one of .*'medicalnet'"):
+    told = "no format of weights is named '{}'; {}"
+    with pytest.raises(ValueError, match=told.format("medical-net", "did you mean 'medicalnet'")):
         load_weights(small(), path, format="medical-net")
+    with pytest.raises(ValueError, match=told.format("numpy", "there are auto, medicalnet, brain")):
+        load_weights(small(), path, format="numpy")
 
 
 def test_a_format_that_is_another_fits_nothing(save):

@@ -4,11 +4,13 @@ import logging
 import os
 from collections.abc import Collection
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.spec import ImageEncoderSpec, Size
+from selip_core.encoders.trained import find_weights
 from selip_core.encoders.weights.channels import Channels, require_mode
 from selip_core.encoders.weights.errors import fits_in_part, no_first_layer, too_little
 from selip_core.encoders.weights.file import WeightsFile, read_weights
@@ -44,8 +46,8 @@ def load_weights(
 
     Args:
         encoder: The encoder; changed in place.
-        path: A file of safetensors. One of PyTorch (.pth, .pt, .ckpt, .bin) is converted once by
-            ``selip convert-weights``.
+        path: A file of safetensors, or a folder with one, such as ``save_pretrained`` makes. A file
+            of PyTorch (.pth, .pt, .ckpt, .bin) is converted once by ``selip convert-weights``.
         format: The layout of the file, one of ``WEIGHT_FORMATS``; ``"auto"`` knows it by the names.
         channels: How a first layer gets another number of channels: ``"sum"``, ``"mean"`` or
             ``"repeat"``, as :func:`~selip_core.encoders.weights.adapt_channels` says.
@@ -83,7 +85,7 @@ def load_weights(
     require_mode(channels)
     if not 0 <= minimum_share <= 1:
         raise ValueError(f"minimum_share must be from 0 to 1, got {minimum_share}")
-    file = read_weights(path)
+    file = read_weights(find_weights(path) if Path(path).is_dir() else path)
     layout = choose_format(format, file.tensors, file.metadata.get(PREFIX, ""))
     adapt = Adaptation(encoder, channels, grid or told_grid(file), layout is not SELIP)
     found = match(layout, file.tensors, adapt)

@@ -11,6 +11,7 @@ from selip_core.encoders.weights.formats.monai_vit import MONAI_VIT
 from selip_core.encoders.weights.formats.openmind import OPENMIND
 from selip_core.encoders.weights.formats.selip import SELIP
 from selip_core.encoders.weights.layout import WeightFormat
+from selip_core.errors import did_you_mean
 
 WEIGHT_FORMATS: dict[str, WeightFormat] = {
     layout.name: layout
@@ -55,9 +56,8 @@ def choose_format(name: str, names: Iterable[str], prefix: str = "") -> WeightFo
     """
     if name != "auto":
         if name not in WEIGHT_FORMATS:
-            raise ValueError(
-                f"format must be 'auto' or one of {list(WEIGHT_FORMATS)}, got {name!r}"
-            )
+            known = did_you_mean(name, ["auto", *WEIGHT_FORMATS])
+            raise ValueError(f"no format of weights is named {name!r}; {known}")
         return WEIGHT_FORMATS[name]
     names = list(names)
     found = recognised_formats(names, prefix)
