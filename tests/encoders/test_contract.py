@@ -32,7 +32,7 @@ LARGEST = {
     )
 }
 COMPILED = {"resnet10": {}, "vit_small": {}, "swin_tiny": {"depths": (2, 1, 1, 1)}}
-"""Convolutions one after another, positions, and shifted windows; all others would take too long."""
+"""Convolutions in a row, positions, and shifted windows; all others would take too long."""
 
 
 def size_for(spec, thin=False):
