@@ -217,7 +217,8 @@ def test_the_card_tells_of_timm_weights(timm, tmp_path):
 
 
 def test_what_timm_does_not_publish_as_safetensors_is_told(small):
-    with pytest.raises(ValueError, match=r"no weights of legacy_seresnet18 as safetensors: name a file"):
+    wrong = r"no weights of legacy_seresnet18 as safetensors: name a file"
+    with pytest.raises(ValueError, match=wrong):
         small("legacy_seresnet18").load_timm_weights()
 
 

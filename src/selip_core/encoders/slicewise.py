@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.options import require_counts
-from selip_core.encoders.pooling import PoolingFactory, create_pooling
+from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.slice_attention import SliceAttention
 from selip_core.encoders.spec import ImageEncoderSpec
@@ -40,7 +40,7 @@ class SliceEncoder(ImageEncoder):
             are made to take any. The registered name ``slicewise`` takes it as an option.
         in_channels: Channels of the input volume.
         embed_dim: Length of an embedding.
-        pooling: A pooling's name, or a function of (channels, embed_dim) giving a module.
+        pooling: As in :func:`~selip_core.encoders.create_image_encoder`.
         attention_layers: Transformer layers between slices; 0 leaves each slice alone.
         attention_heads: Their heads; must divide the channels of the coarsest map.
         slices_at_once: How many slices go through the network at a time; all if ``None``. With
@@ -68,7 +68,7 @@ class SliceEncoder(ImageEncoder):
         model: str = "resnet18",
         in_channels: int = 1,
         embed_dim: int = 512,
-        pooling: str | PoolingFactory = "avg",
+        pooling: PoolingChoice = "avg",
         attention_layers: int = 1,
         attention_heads: int = 8,
         slices_at_once: int | None = None,
