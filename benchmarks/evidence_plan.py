@@ -6,7 +6,7 @@ from dataclasses import replace
 from evidence_rows import Row
 from evidence_runs import ARMS, TARGETLESS, Run
 
-RATES = (1.5e-3, 3e-3, 6e-3)
+RATES = (1.5e-3, 3e-3, 6e-3, 1.2e-2)
 """Learning rates that every arm is tried with."""
 
 TUNE_SEEDS = (100,)
