@@ -22,9 +22,9 @@ Bare = Callable[[Any, Tensor], Tensor]
 """From a network of MONAI or nnU-Net and a volume to what is projected."""
 
 # Small, so that what a wrapper adds is a larger share than it will be.
-SIZE: Size = (32, 64, 64)
+SIZE: Size = (32, 48, 48)
 QUICK_SIZE: Size = (32, 48, 48)
-SECONDS, QUICK_SECONDS = 30.0, 1.0
+SECONDS, QUICK_SECONDS = 20.0, 1.0
 FEWEST_PAIRS, MOST_PAIRS = 7, 41
 QUICK_ENCODERS = 1
 CONVOLUTIONAL = (
