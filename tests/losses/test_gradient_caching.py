@@ -1,10 +1,6 @@
 """A step with cached gradients has the gradients of the step in one piece, in less memory."""
 
 import gc
-import importlib.util
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -354,30 +350,6 @@ def test_a_loss_with_statistics_is_refused() -> None:
     loss = partial(similarity_clip_loss, return_stats=True)
     with pytest.raises(ValueError, match="scalar tensor, got LossAndStatistics"):
         cached_contrastive_step(Towers(), (images, texts), loss, 4)
-
-
-@pytest.fixture(scope="module")
-def program() -> Any:
-    spec = importlib.util.spec_from_file_location("gradient_caching_program", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("cached")
-    processes = [
-        subprocess.Popen([sys.executable, PROGRAM, folder, str(rank)]) for rank in range(2)
-    ]
-    try:
-        assert [process.wait(timeout=150) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
-    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
 
 
 @pytest.mark.parametrize("kind", ["ddp", "ddp, empty rank", "fully_shard"])
