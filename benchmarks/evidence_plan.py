@@ -6,14 +6,14 @@ from dataclasses import replace
 from evidence_rows import Row
 from evidence_runs import ARMS, TARGETLESS, Run
 
-RATES = (1.5e-3, 3e-3, 6e-3, 1.2e-2)
+RATES = (1.5e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2)
 """Learning rates that every arm is tried with."""
 
 TUNE_SEEDS = (100,)
 MAIN_SEEDS = tuple(range(10))
 OTHER_SEEDS = tuple(range(5))
 FACTOR_ARMS = ("clip", "identical", "best8")
-WIDTH_ARMS = ("clip", "identical", "best8", "mean1", "paper exact", "paper as trained")
+WIDTH_ARMS = ("clip", "identical", "best8", "paper exact")
 
 Rates = Mapping[str, float]
 """The chosen learning rate of each arm."""
@@ -81,15 +81,15 @@ STAGES: dict[str, Callable[[Rates], Iterator[Run]]] = {
     "main": main_runs,
     "null": factor([{"permuted": True}]),
     "width": factor([{"width": 0.125}, {"width": 0.5}], WIDTH_ARMS),
-    "share": factor(weights((0.75, 0.25), (0.25, 0.75), (0.0, 1.0)), TARGETS),
-    "schedule": factor([{"schedule": "falling"}, {"schedule": "rising"}], TARGETS),
-    "passes": factor([{"passes": 3.0}]),
-    "train": factor([{"train": 100}, {"train": 400}, {"train": 4000}]),
     "normal": factor([{"normal_share": 0.2}, {"normal_share": 0.7}]),
-    "tail": factor([{"tail": 0.0}]),
-    "noise": factor([{"noise": 0.05}, {"noise": 0.2}], ("identical", "best8")),
+    "train": factor([{"train": 100}, {"train": 400}, {"train": 4000}]),
+    "share": factor(weights((0.75, 0.25), (0.25, 0.75), (0.0, 1.0)), TARGETS),
     "batch": factor([{"batch": 16}, {"batch": 128}, {"batch": 512}]),
     "scale": factor([{"learn_scale": False}]),
+    "noise": factor([{"noise": 0.05}, {"noise": 0.2}], ("identical", "best8")),
+    "tail": factor([{"tail": 0.0}]),
+    "schedule": factor([{"schedule": "falling"}, {"schedule": "rising"}], TARGETS),
+    "passes": factor([{"passes": 3.0}]),
     "sum": factor(weights((1.0, 0.25), (1.0, 1.0), (1.0, 4.0)), ("identical", "best8")),
 }
 """After tuning, in the order of what matters most; each with the runs that the rates decide."""

@@ -137,6 +137,9 @@ ARMS: dict[str, Arm] = {
     "best1": Arm("best match of findings", "best1"),
     "best4": Arm("best match of findings, to the power 4", "best4"),
     "best8": Arm("best match of findings, to the power 8", "best8"),
+    "best8 unique": Arm(
+        "best8, no report twice in a batch, one normal at most", "best8", unique=True
+    ),
     "semantic": Arm("embeddings of the reports' texts, exp((cos - 1) / 0.1)", "semantic"),
     "mixed": Arm("half best8, half semantic", "mixed"),
     "shuffled": Arm("best8 of permuted reports: control", "shuffled"),
