@@ -170,7 +170,7 @@ def with_holm(level: dict[str, Any]) -> dict[str, Any]:
 
 
 def levels(rows: Mapping[str, Row]) -> dict[str, Any]:
-    """Return every level of every factor, by stage; the middle stands beside the others."""
+    """Return every level of every factor, by stage; the middle stands among the others."""
     rates = choose_rates(rows)
     return {
         stage: {
@@ -183,13 +183,16 @@ def levels(rows: Mapping[str, Row]) -> dict[str, Any]:
 
 
 def runs_by_level(runs: Sequence[Run], rates: Mapping[str, float]) -> dict[str, list[Run]]:
-    """Return the runs of each level, the middle first; each with CLIP.
+    """Return the runs of each level in the order of the values; each with CLIP.
 
     What changes a target leaves CLIP where it was in the middle.
     """
-    found: dict[str, list[Run]] = {"middle": list(dict.fromkeys(map(middle_of, runs)))}
-    for run in runs:
-        found.setdefault(level_of(run), []).append(run)
+    everywhere = list(dict.fromkeys([*map(middle_of, runs), *runs]))
+    factors = [name for name in asdict(Run("", 0)) if any(differs(run, name) for run in runs)]
+    ordered = sorted(everywhere, key=lambda run: [getattr(run, name) for name in factors])
+    found: dict[str, list[Run]] = {}
+    for run in ordered:
+        found.setdefault(level_of(run, factors), []).append(run)
     seeds = sorted({run.seed for run in runs})
     clip = [Run("clip", seed, learning_rate=rates["clip"]) for seed in seeds if "clip" in rates]
     return {
@@ -203,11 +206,15 @@ def middle_of(run: Run) -> Run:
     return Run(run.arm, run.seed, learning_rate=run.learning_rate)
 
 
-def level_of(run: Run) -> str:
-    """Return what differs from the middle, such as ``"batch 128"``."""
-    middle = asdict(middle_of(run))
-    changed = [f"{name} {value}" for name, value in asdict(run).items() if value != middle[name]]
-    return ", ".join(changed)
+def differs(run: Run, factor: str) -> bool:
+    """Tell whether a factor of a run is not as in the middle."""
+    return bool(getattr(run, factor) != getattr(middle_of(run), factor))
+
+
+def level_of(run: Run, factors: Sequence[str]) -> str:
+    """Return the values of some factors, such as ``"batch 128"`` or ``"batch 50 (middle)"``."""
+    values = ", ".join(f"{name} {getattr(run, name)}" for name in factors)
+    return values if any(differs(run, name) for name in factors) else f"{values} (middle)"
 
 
 def mechanism(runs: Sequence[Run], arm: str, rows: Mapping[str, Row]) -> dict[str, Any]:

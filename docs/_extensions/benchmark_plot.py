@@ -7,7 +7,7 @@ from typing import Any
 from benchmark_results import RESULTS
 from docutils import nodes
 from docutils.parsers.rst import Directive
-from evidence_results import FIGURES as EVIDENCE_FIGURES
+from evidence_figures import FIGURES as EVIDENCE_FIGURES
 from loss_results import place_of, point_of, usual_sizes
 from python_figure import svg
 from similarity_results import GIB, part

@@ -1,4 +1,4 @@
-"""What is shown of ``benchmarks/results/evidence.json``: tables and pictures of the study."""
+"""The tables of the study of evidence, made from ``benchmarks/results/evidence.json``."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -159,58 +159,6 @@ def number(value: float | None, form: str = ".3f") -> str:
     return MISSING if value is None else format(value, form)
 
 
-def new_figure(columns: int) -> Any:
-    """Return an empty figure and its axes."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.4 * columns, 4.2), layout="constrained")
-    return figure, figure.subplots(1, columns)
-
-
-def main_figure(result: Result) -> Any:
-    """Draw the paired differences from CLIP of the primary measures, each seed a dot."""
-    arms = [(arm, told) for arm, told in ordered(result, result["main"]) if arm != "clip"]
-    clip = result["main"]["arms"].get("clip", {})
-    figure, every_axes = new_figure(columns=len(PRIMARY))
-    for name, axes in zip(PRIMARY, every_axes, strict=True):
-        axes.axvline(0, color="grey", linewidth=1)
-        for place, (_, told) in enumerate(arms):
-            base = clip[name]["values"]
-            gains = [v - base[seed] for seed, v in told[name]["values"].items() if seed in base]
-            axes.plot(gains, [place] * len(gains), "o", color="silver", markersize=3)
-            found = told[name]["difference"]
-            if found is not None:
-                axes.plot([found["low"], found["high"]], [place] * 2, color="tab:blue")
-                axes.plot([found["mean"]], [place], "D", color="tab:blue", markersize=4)
-        axes.set_yticks(range(len(arms)), [arm for arm, _ in arms])
-        axes.invert_yaxis()
-        axes.set(title=name, xlabel="difference from clip")
-        if axes is not every_axes[0]:
-            axes.set_yticklabels([])
-    return figure
-
-
-def mechanism_figure(result: Result) -> Any:
-    """Draw what the loss does over training, a line an arm."""
-    panels = {
-        "similarity_share": "share of the similarity's gradient",
-        "agreement": "cosine of both gradients",
-        "own_mass": "predicted probability of the own pair",
-        "logit_scale": "logit scale",
-    }
-    figure, every_axes = new_figure(columns=len(panels))
-    for (name, label), axes in zip(panels.items(), every_axes, strict=True):
-        for arm, told in result["mechanism"].items():
-            history = told.get("history", {})
-            is_shown = history and (name in ("own_mass", "logit_scale") or told["target"])
-            if is_shown:
-                axes.plot(history["step"], history[name], label=arm, linewidth=1)
-        axes.set(xlabel="step", ylabel=label)
-    handles, labels = every_axes[-2].get_legend_handles_labels()
-    every_axes[-2].legend(handles, labels, frameon=False, fontsize="x-small")
-    return figure
-
-
 TABLES: dict[str, Callable[[Result], Rows]] = {
     "evidence-arms": arm_rows,
     "evidence-levels": level_rows,
@@ -223,17 +171,3 @@ TABLES: dict[str, Callable[[Result], Rows]] = {
     "evidence-tuning": tuning_rows,
 }
 """Tables by name."""
-
-FIGURES: dict[str, tuple[Callable[[Result], Any], str]] = {
-    "evidence-main": (
-        main_figure,
-        "Paired differences from plain CLIP in R@1, nDCG@10 and the AUC of the linear probe: a row "
-        "an arm, every seed a grey dot, the mean a diamond on its 95 % interval.",
-    ),
-    "evidence-mechanism": (
-        mechanism_figure,
-        "Over the steps of training, a line an arm: the share of the similarity's gradient, the "
-        "cosine of both gradients, the probability of the own pair, and the logit scale.",
-    ),
-}
-"""Pictures by name, with what they show."""

@@ -1,0 +1,147 @@
+"""The pictures of the study of evidence, drawn from ``benchmarks/results/evidence.json``."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from evidence_results import PRIMARY, STAGES, Result, ordered
+
+
+def main_figure(result: Result) -> Any:
+    """Draw the paired differences from CLIP of the primary measures, each seed a dot."""
+    arms = [(arm, told) for arm, told in ordered(result, result["main"]) if arm != "clip"]
+    clip = result["main"]["arms"].get("clip", {})
+    figure, every_axes = new_figure(1, len(PRIMARY))
+    for name, axes in zip(PRIMARY, every_axes, strict=True):
+        axes.axvline(0, color="grey", linewidth=1)
+        for place, (_, told) in enumerate(arms):
+            base = clip[name]["values"]
+            gains = [v - base[seed] for seed, v in told[name]["values"].items() if seed in base]
+            axes.plot(gains, [place] * len(gains), "o", color="silver", markersize=3)
+            found = told[name]["difference"]
+            if found is not None:
+                axes.plot([found["low"], found["high"]], [place] * 2, color="tab:blue")
+                axes.plot([found["mean"]], [place], "D", color="tab:blue", markersize=4)
+        axes.set_yticks(range(len(arms)), [arm for arm, _ in arms])
+        axes.invert_yaxis()
+        axes.set(title=name, xlabel="difference from clip")
+        if axes is not every_axes[0]:
+            axes.set_yticklabels([])
+    return figure
+
+
+def mechanism_figure(result: Result) -> Any:
+    """Draw what the loss does over training, a line an arm."""
+    panels = {
+        "similarity_share": "share of the similarity's gradient",
+        "agreement": "cosine of both gradients",
+        "own_mass": "predicted probability of the own pair",
+        "logit_scale": "logit scale",
+    }
+    figure, every_axes = new_figure(1, len(panels))
+    colours = colours_of(result)
+    for (name, label), axes in zip(panels.items(), every_axes, strict=True):
+        for arm, told in result["mechanism"].items():
+            history = told.get("history", {})
+            is_shown = history and (name in ("own_mass", "logit_scale") or told["target"])
+            if is_shown:
+                line = {"color": colours[arm], "label": arm, "linewidth": 1}
+                axes.plot(history["step"], history[name], **line)
+        axes.set(xlabel="step", ylabel=label)
+    handles, labels = every_axes[-2].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=8, frameon=False, fontsize="x-small"
+    )
+    return figure
+
+
+def factor_figure(measure: str) -> Callable[[Result], Any]:
+    """Return what draws the difference from CLIP at every level of every factor."""
+
+    def draw(result: Result) -> Any:
+        stages = {stage: found for stage, found in result["levels"].items() if len(found) > 1}
+        columns = min(3, max(len(stages), 1))
+        figure, every_axes = new_figure(math.ceil(max(len(stages), 1) / columns), columns)
+        colours = colours_of(result)
+        for axes in every_axes[len(stages) :]:
+            axes.remove()
+        for (stage, found), axes in zip(stages.items(), every_axes, strict=False):
+            axes.axhline(0, color="grey", linewidth=1)
+            draw_levels(axes, found, measure, colours)
+            axes.set(title=STAGES[stage], ylabel=f"{measure} - clip")
+        lines = {
+            label: handle
+            for axes in every_axes[: len(stages)]
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(lines.values(), lines, loc="outside lower center", ncols=6, frameon=False)
+        return figure
+
+    return draw
+
+
+def draw_levels(axes: Any, found: dict[str, Any], measure: str, colours: dict[str, str]) -> None:
+    """Draw one line an arm over the levels of a factor, with intervals, side by side."""
+    arms = list(dict.fromkeys(arm for level in found.values() for arm in level["arms"]))
+    arms.remove("clip")
+    for index, arm in enumerate(arms):
+        gains = [level["arms"].get(arm, {}).get(measure, {}) for level in found.values()]
+        told = [(place, gain["difference"]) for place, gain in enumerate(gains) if gain]
+        known = [(place, difference) for place, difference in told if difference is not None]
+        middles = [place + 0.12 * (index - (len(arms) - 1) / 2) for place, _ in known]
+        means = [difference["mean"] for _, difference in known]
+        below = [difference["mean"] - difference["low"] for _, difference in known]
+        above = [difference["high"] - difference["mean"] for _, difference in known]
+        axes.errorbar(
+            middles, means, [below, above], fmt="o-", color=colours[arm], label=arm, linewidth=1
+        )
+    axes.set_xticks(range(len(found)), map(tick_of, found), fontsize="small")
+
+
+def tick_of(level: str) -> str:
+    """Return the values of a level without their names: one line each."""
+    values = level.removesuffix(" (middle)").split(", ")
+    return "\n".join(value.rpartition(" ")[2] for value in values)
+
+
+def colours_of(result: Result) -> dict[str, str]:
+    """Return one colour an arm, the same in every picture."""
+    from matplotlib import colormaps
+
+    palette = colormaps["tab20"].colors  # type: ignore[attr-defined]
+    return {arm: palette[index % len(palette)] for index, arm in enumerate(result["arms"])}
+
+
+def new_figure(rows: int, columns: int) -> Any:
+    """Return an empty figure and its axes, row by row."""
+    from matplotlib.figure import Figure
+
+    height = 4.2 if rows == 1 else 3.0 * rows
+    figure = Figure(figsize=(3.4 * columns, height), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+FACTORS = (
+    "Over the levels of every factor, the paired difference from plain CLIP at the same level in "
+    "{}: the mean over seeds on its 95 % interval, a line an arm."
+)
+
+FIGURES: dict[str, tuple[Callable[[Result], Any], str]] = {
+    "evidence-factors-ndcg": (factor_figure("nDCG@10"), FACTORS.format("nDCG@10")),
+    "evidence-factors-probe": (
+        factor_figure("probe AUC"),
+        FACTORS.format("the AUC of the linear probe"),
+    ),
+    "evidence-factors-recall": (factor_figure("R@1"), FACTORS.format("R@1, mean of both ways")),
+    "evidence-main": (
+        main_figure,
+        "Paired differences from plain CLIP in R@1, nDCG@10 and the AUC of the linear probe: a row "
+        "an arm, every seed a grey dot, the mean a diamond on its 95 % interval.",
+    ),
+    "evidence-mechanism": (
+        mechanism_figure,
+        "Over the steps of training, a line an arm: the share of the similarity's gradient, the "
+        "cosine of both gradients, the probability of the own pair, and the logit scale.",
+    ),
+}
+"""Pictures by name, with what they show."""
