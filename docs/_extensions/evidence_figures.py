@@ -60,10 +60,11 @@ def factor_figure(measure: str) -> Callable[[Result], Any]:
 
     def draw(result: Result) -> Any:
         stages = {stage: found for stage, found in result["levels"].items() if len(found) > 1}
-        columns = min(3, max(len(stages), 1))
-        figure, every_axes = new_figure(math.ceil(max(len(stages), 1) / columns), columns)
+        panels = max(len(stages), 1)
+        columns = min(3, panels)
+        figure, every_axes = new_figure(math.ceil(panels / columns), columns)
         colours = colours_of(result)
-        for axes in every_axes[len(stages) :]:
+        for axes in every_axes[panels:]:
             axes.remove()
         for (stage, found), axes in zip(stages.items(), every_axes, strict=False):
             axes.axhline(0, color="grey", linewidth=1)
