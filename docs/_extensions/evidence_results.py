@@ -146,12 +146,15 @@ def ordered(result: Result, level: dict[str, Any]) -> list[tuple[str, dict[str, 
 
 
 def gain(told: dict[str, Any], holm: bool = False) -> str:
-    """Return a paired difference with its interval, and Holm's p where asked."""
+    """Return a paired difference with its interval; where asked, effect size and Holm's p."""
     found = told["difference"]
     if found is None:
         return MISSING
     shown = f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
-    return f"{shown}, p {found['p_holm']:.2g}" if holm and "p_holm" in found else shown
+    if not holm:
+        return shown
+    p = f", p {found['p_holm']:.2g}" if "p_holm" in found else ""
+    return f"{shown}, d {found['effect']:.1f}{p}"
 
 
 def number(value: float | None, form: str = ".3f") -> str:
