@@ -106,9 +106,45 @@ def test_maps_are_as_the_spec_says(create_small, name, thin):
 
 def test_smallest_volume_is_embedded(create_small, name):
     encoder = create_small(name).eval()
-    x = torch.randn(1, 1, *encoder.spec.minimum_size)
+    smallest = encoder.spec.nearest_size(encoder.spec.minimum_size)
+    x = torch.randn(1, 1, *smallest)
     with torch.no_grad():
         assert encoder(x).isfinite().all()
+
+
+def test_smallest_volume_is_trained_on_or_refused_clearly(create_small, name):
+    encoder = create_small(name)
+    x = torch.randn(1, 1, *encoder.spec.nearest_size(encoder.spec.minimum_size))
+    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in encoder.modules()):
+        assert encoder(x).isfinite().all()
+        return
+    with pytest.raises(ValueError, match=f"^{name} normalises over the batch in training, and one"):
+        encoder(x)
+    encoder.freeze(len(encoder.stages()))(x).sum().backward()
+    assert encoder.freeze(0)(x.expand(2, -1, -1, -1, -1)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("convert", "message"),
+    [
+        (lambda x: x.numpy(), r"must be a tensor, got .*numpy.* torch.from_numpy\(array\).float"),
+        (lambda x: x.short(), r"torch.float32, as the weights are, got torch.int16: .* \.float\("),
+        (lambda x: x.double(), r"torch.float32, as the weights are, got torch.float64: .*float\("),
+    ],
+    ids=["numpy", "integers", "float64"],
+)
+def test_takes_floats_alone(create_small, name, convert, message):
+    encoder = create_small(name)
+    with pytest.raises(ValueError, match=message):
+        encoder(convert(volumes(encoder)))
+
+
+def test_computes_in_float64(create_small, name):
+    encoder = create_small(name).eval()
+    x = volumes(encoder, thin=True, batch=1)
+    with torch.no_grad():
+        low, high = encoder(x), encoder.double()(x.double())
+    torch.testing.assert_close(high.float(), low, rtol=1e-3, atol=1e-4)
 
 
 def test_settings_make_it_again(create_small, name):
@@ -201,7 +237,7 @@ def test_autocast_gives_nearly_the_same(create_small, name):
     encoder = create_small(name).eval()
     x = volumes(encoder, thin=True, batch=1)  # bfloat16 is slow on CPUs
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        low = encoder(x)
+        low = encoder(x.bfloat16())
         low.float().square().sum().backward()
     assert all(grad.isfinite().all() for grad in gradients(encoder).values())
     with torch.no_grad():

@@ -41,7 +41,7 @@ def test_maps_are_normalised_over_their_channels():
 @pytest.mark.parametrize("patch_size", [(2, 2, 2), (1, 2, 2), (1, 4, 4)])
 def test_every_size_has_the_maps_of_its_spec(use_v2, patch_size):
     ours = encoder(use_v2=use_v2, patch_size=patch_size).train()
-    for size in ((65, 70, 68), ours.spec.minimum_size):
+    for size in ((65, 70, 68), ours.spec.nearest_size(ours.spec.minimum_size)):
         maps = ours.to("meta").forward_features(torch.empty(1, 1, *size, device="meta"))
         assert [tuple(m.shape[2:]) for m in maps] == ours.spec.stage_sizes(size)
         assert [m.shape[1] for m in maps] == list(ours.spec.stage_channels)
@@ -49,7 +49,7 @@ def test_every_size_has_the_maps_of_its_spec(use_v2, patch_size):
 
 def test_smallest_volume_trains_with_convolutions_before_the_stages():
     ours = encoder(use_v2=True).train()
-    ours(torch.randn(1, 1, *ours.spec.minimum_size)).sum().backward()
+    ours(torch.randn(1, 1, *ours.spec.nearest_size(ours.spec.minimum_size))).sum().backward()
     assert all(p.grad is not None for p in ours.parameters())
 
 

@@ -1,6 +1,7 @@
 """The interface of every image encoder."""
 
 import abc
+import math
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -8,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from selip_core.encoders.input_checks import require_floats, require_several_values
 from selip_core.encoders.recomputation import recomputed
 from selip_core.encoders.settings import ImageEncoderSettings
 from selip_core.encoders.spec import ImageEncoderSpec
@@ -63,6 +65,24 @@ class ImageEncoder(PretrainedModule, abc.ABC):
             ValueError: If the shape of ``x`` is not one that ``spec`` allows.
         """
         return self.pooling(self.forward_features(x)[-1])  # type: ignore[no-any-return]
+
+    def check_input(self, x: Tensor) -> None:
+        """Refuse what the encoder cannot take: what :meth:`forward_features` does first.
+
+        Raises:
+            ValueError: If ``x`` is no tensor of floats, if its shape is not one that ``spec``
+                allows, or if batch normalisation is to be trained on one value.
+        """
+        require_floats(self, x)
+        self.spec.check_input(x)
+        depth, height, width = x.shape[2:]
+        coarsest = self.spec.stage_sizes((depth, height, width))[-1]
+        self._check_values(len(x) * math.prod(coarsest))
+
+    def _check_values(self, voxels: int) -> None:
+        """Refuse to train batch normalisation on the one voxel of a coarsest map."""
+        name = self.settings.name if self.settings else type(self).__name__
+        require_several_values(self, voxels, name)
 
     def freeze(self, stages: int) -> Self:
         """Keep the first stages as they are: no gradient, and evaluation mode also in training.

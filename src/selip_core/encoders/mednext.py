@@ -12,7 +12,7 @@ from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.sequence import run_stages
 from selip_core.encoders.spec import ImageEncoderSpec
-from selip_core.encoders.strides import HALVED, strides_of
+from selip_core.encoders.strides import HALVED, half_a_voxel, strides_of
 
 if TYPE_CHECKING:
     from monai.networks.nets.mednext import MedNeXt
@@ -69,12 +69,13 @@ class MedNeXtEncoder(ImageEncoder):
         self.embed_dim = embed_dim
         self.network = _build_network(variant, in_channels, kernel_size)
         self.pooling = create_pooling(pooling, CHANNELS[-1], embed_dim)
+        strides = strides_of([(1, 1, 1), *[HALVED] * 4])
         spec = ImageEncoderSpec(
             in_channels=in_channels,
             stage_channels=CHANNELS,
-            stage_strides=strides_of([(1, 1, 1), *[HALVED] * 4]),
-            # Channels are normalised over the voxels of the map: of one voxel nothing is left.
-            minimum_size=(8, 32, 32),
+            stage_strides=strides,
+            minimum_size=half_a_voxel(strides[-1]),
+            normalized_map=-1,
         )
         self.spec = spec.count_parameters(self)
 

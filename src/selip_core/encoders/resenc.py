@@ -104,7 +104,7 @@ class ResEncUNetEncoder(ImageEncoder):
         self, x: Float[Tensor, "b c d h w"]
     ) -> list[Float[Tensor, "b stage_c stage_d stage_h stage_w"]]:
         """Return the map of every stage; the first has the resolution of the volume."""
-        self.spec.check_input(x)
+        self.check_input(x)
         x = self.run_stage(self.network.stem, x)
         maps = []
         for stage in self.network.stages:
@@ -193,14 +193,12 @@ def _build_network(
 
 def _describe(in_channels: int, steps: Sequence[Size], features: Sequence[int]) -> ImageEncoderSpec:
     strides = strides_of(steps)
-    _, h, w = strides[-1]
-    depth, _, _ = half_a_voxel(strides[-1])
     return ImageEncoderSpec(
         in_channels=in_channels,
         stage_channels=tuple(features),
         stage_strides=strides,
-        # Instance normalisation needs two voxels of the coarsest map.
-        minimum_size=(depth, h + 1, w + 1),
+        minimum_size=half_a_voxel(strides[-1]),
+        normalized_map=-1,
     )
 
 

@@ -88,7 +88,7 @@ class ResNetEncoder(ImageEncoder):
         self, x: Float[Tensor, "b c d h w"]
     ) -> list[Float[Tensor, "b stage_c stage_d stage_h stage_w"]]:
         """Return the stem's map before its pooling and the map of every stage."""
-        self.spec.check_input(x)
+        self.check_input(x)
         network = self.network
         stem = network.act(network.bn1(network.conv1(x)))
         maps = [stem]

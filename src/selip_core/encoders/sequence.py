@@ -17,7 +17,7 @@ def run_stages(
     Raises:
         ValueError: If the shape of ``x`` is not one that the encoder's spec allows.
     """
-    encoder.spec.check_input(x)
+    encoder.check_input(x)
     maps = []
     for stage in encoder.stages():
         x = encoder.run_stage(partial(run_in_order, stage), x)

@@ -128,9 +128,11 @@ class SliceEncoder(ImageEncoder):
         self, x: Float[Tensor, "b c d h w"]
     ) -> list[Float[Tensor, "b stage_c d stage_h stage_w"]]:
         """Return the maps of the 2D network, as deep as the volume."""
-        self.spec.check_input(x)
+        self.check_input(x)
         slices = rearrange(x, "b c d h w -> (b d) c h w")
         chunks = torch.split(slices, self.slices_at_once or len(slices))
+        _, height, width = self.spec.stage_sizes((1, x.shape[3], x.shape[4]))[-1]
+        self._check_values(len(chunks[-1]) * height * width)
         pyramids = [self._run_network(chunk) for chunk in chunks]
         *finer, coarsest = (
             rearrange(torch.cat(parts), "(b d) c h w -> b c d h w", d=x.shape[2])

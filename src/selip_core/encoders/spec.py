@@ -1,5 +1,6 @@
 """What an image encoder takes and what maps it gives: said before it is run."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -22,8 +23,10 @@ class ImageEncoderSpec:
         in_channels: Channels of the input volume.
         stage_channels: Channels of each map of the pyramid, finest to coarsest.
         stage_strides: Input voxels per map voxel, for each map and axis, counted from the input.
-        minimum_size: The smallest volume that the encoder takes.
+        minimum_size: The smallest size along each axis.
         divisor: The size along each axis must be a multiple of this.
+        normalized_map: Index of the map over whose voxels the encoder normalises each channel, also
+            in evaluation, if it does: the coarsest such map must have two voxels, along any axis.
         orientation: Where depth, height and width grow to: superior, anterior, right.
         spacing: Millimetres a voxel along each axis that the weights were trained at; ``None`` if
             any will do.
@@ -42,6 +45,7 @@ class ImageEncoderSpec:
     stage_strides: tuple[Size, ...]
     minimum_size: Size
     divisor: Size = (1, 1, 1)
+    normalized_map: int | None = None
     orientation: str = "SAR"
     spacing: tuple[float, float, float] | None = None
     intensity: str = "zero mean and unit variance over the head"
@@ -69,8 +73,24 @@ class ImageEncoderSpec:
             (-(-size[0] // d), -(-size[1] // h), -(-size[2] // w)) for d, h, w in self.stage_strides
         ]
 
+    def nearest_size(self, size: Size) -> Size:
+        """Return the allowed size that is nearest to this one, in voxels.
+
+        Example:
+            >>> spec = ImageEncoderSpec(1, (8,), ((4, 8, 8),), (2, 4, 4), normalized_map=-1)
+            >>> spec.nearest_size((1, 6, 9)), spec.nearest_size((2, 6, 8))
+            ((2, 6, 9), (2, 6, 9))
+        """
+        depth, height, width = (
+            max(low, by * round(have / by))
+            for have, low, by in zip(size, self.minimum_size, self.divisor, strict=True)
+        )
+        if self.normalized_map is None:
+            return depth, height, width
+        return self._of_two_voxels((depth, height, width), self.normalized_map)
+
     def check_input(self, x: Tensor) -> None:
-        """Refuse what the encoder cannot take.
+        """Refuse shapes that the encoder cannot take.
 
         Raises:
             ValueError: If ``x`` is not ``(batch, in_channels, depth, height, width)`` of an allowed
@@ -78,21 +98,41 @@ class ImageEncoderSpec:
         """
         shape = tuple(x.shape)
         nearest = self._nearest_shape(shape)
-        if shape != nearest:
-            raise ValueError(
-                f"volumes must have shape (batch, {self.in_channels}, depth, height, width) with "
-                f"(depth, height, width) at least {self.minimum_size} and multiples of "
-                f"{self.divisor}, got {shape}; the nearest right shape is {nearest}"
-            )
-
-    def _nearest_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        size = (1, 1, 1, *shape)[-3:]
-        axes = zip(size, self.minimum_size, self.divisor, strict=True)
-        return (
-            self._batch_size(shape),
-            self.in_channels,
-            *(max(low, by * round(have / by)) for have, low, by in axes),
+        if shape == nearest:
+            return
+        told = f"the nearest right shape is {nearest}" if nearest else "that is too many axes"
+        raise ValueError(
+            f"volumes must have shape (batch, {self.in_channels}, depth, height, width) with "
+            f"(depth, height, width) at least {self.minimum_size} and multiples of "
+            f"{self.divisor}{self._two_voxels()}, got {shape}; {told}"
         )
+
+    def _of_two_voxels(self, size: Size, number: int) -> Size:
+        if math.prod(self.stage_sizes(size)[number]) > 1:
+            return size
+        # One axis will do: that which is nearest to a second voxel, width before depth.
+        wanted = [
+            by * (stride // by + 1)
+            for stride, by in zip(self.stage_strides[number], self.divisor, strict=True)
+        ]
+        axis = min((2, 1, 0), key=lambda each: wanted[each] - size[each])
+        depth, height, width = (
+            wanted[each] if each == axis else have for each, have in enumerate(size)
+        )
+        return depth, height, width
+
+    def _two_voxels(self) -> str:
+        if self.normalized_map is None:
+            return ""
+        stride = self.stage_strides[self.normalized_map]
+        return f", above {stride} along one axis or more (one voxel alone cannot be normalised)"
+
+    def _nearest_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        if len(shape) > 5:
+            return None  # which axis is one too many, nobody can tell
+        depth, height, width = (1, 1, 1, *shape)[-3:]
+        size = self.nearest_size((depth, height, width))
+        return (self._batch_size(shape), self.in_channels, *size)
 
     def _batch_size(self, shape: tuple[int, ...]) -> int:
         # Of four axes, the first may be the channels of one volume or a batch without channels.

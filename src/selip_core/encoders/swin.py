@@ -102,7 +102,7 @@ class SwinEncoder(ImageEncoder):
         self, x: Float[Tensor, "b c d h w"]
     ) -> list[Float[Tensor, "b stage_c stage_d stage_h stage_w"]]:
         """Return the normalised map of the patches and that of every stage."""
-        self.spec.check_input(x)
+        self.check_input(x)
         x = self.run_stage(self.network.patch_embed, x)
         maps = [x]
         for layer, blocks in self._layers():
@@ -194,14 +194,14 @@ def _build_network(
 def _describe(channels: int, in_channels: int, patch_size: Size, use_v2: bool) -> ImageEncoderSpec:
     d, h, w = patch_size
     factors = [2**stage for stage in range(STAGES + 1)]
-    coarsest = factors[-1]
-    # The convolution before the last stage normalises over voxels: it needs more than one.
-    smallest = coarsest if use_v2 else coarsest // 2
+    smallest = factors[-1] // 2
     return ImageEncoderSpec(
         in_channels=in_channels,
         stage_channels=tuple(channels * factor for factor in factors),
         stage_strides=tuple((d * factor, h * factor, w * factor) for factor in factors),
         minimum_size=(d * smallest, h * smallest, w * smallest),
+        # The convolution before the last stage normalises over the voxels of its input.
+        normalized_map=-2 if use_v2 else None,
     )
 
 

@@ -193,7 +193,7 @@ class ViTEncoder(ImageEncoder):
     def _embed(
         self, x: Tensor, mask: Tensor | None = None, mask_token: Tensor | None = None
     ) -> Tensor:
-        self.spec.check_input(x)
+        self.check_input(x)
         if mask is None and mask_token is not None:
             raise ValueError("mask_token needs a mask that says which patches it stands for")
         embedding = self.network.patch_embedding
