@@ -27,7 +27,7 @@ def encoder(create_small):
 
 
 def volumes(encoder):
-    size = [2 * voxels for voxels in encoder.spec.minimum_size]
+    size = encoder.spec.nearest_size(tuple(2 * voxels for voxels in encoder.spec.minimum_size))
     return torch.randn(2, 1, *size, generator=torch.Generator().manual_seed(1))
 
 
