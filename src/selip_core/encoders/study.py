@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.study_batch import SEQUENCES, Study, StudyBatch, collate_studies
+from selip_core.encoders.spec import ImageEncoderSpec
+from selip_core.encoders.study_batch import StudyBatch, collate_studies
+from selip_core.encoders.study_checks import check_batch
+from selip_core.encoders.study_input import SEQUENCES, Study, checked_sequences
 from selip_core.encoders.transformer import transformer
 from selip_core.pretrained import PretrainedModule
 
@@ -51,8 +54,8 @@ class StudyEncoder(PretrainedModule):
 
     Args:
         image_encoder: Encoder of one volume.
-        sequences: Kinds of sequence that are told apart. All others are one kind more: if training
-            has none of them, that kind's embedding stays 0 and says nothing.
+        sequences: Kinds of sequence that are told apart. All others are one kind more, "other": if
+            training has none of them, that kind's embedding stays 0 and says nothing.
         layers: Transformer layers over the sequences.
         heads: Attention heads; must divide the encoder's ``embed_dim``.
         sequence_dropout: Probability with which a sequence is left out in training, in ``[0, 1)``.
@@ -60,7 +63,8 @@ class StudyEncoder(PretrainedModule):
             left out is not encoded, so training is faster too.
 
     Raises:
-        ValueError: If an argument is out of its range, or if two sequences have one name.
+        ValueError: If an argument is out of its range, if ``image_encoder`` is not one, or if
+            ``sequences`` are not one or more different names other than "other".
 
     Example:
         >>> import torch
@@ -83,12 +87,12 @@ class StudyEncoder(PretrainedModule):
         sequence_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.embed_dim = image_encoder.embed_dim
-        _check_options(sequences, sequence_dropout)
+        _check_options(image_encoder, sequence_dropout)
         self.image_encoder = image_encoder
-        self.sequences = tuple(sequences)
+        self.embed_dim = image_encoder.embed_dim
+        self.sequences = checked_sequences(sequences)
         self.sequence_dropout = sequence_dropout
-        self.kind_embedding = nn.Embedding(len(sequences) + 1, self.embed_dim)
+        self.kind_embedding = nn.Embedding(len(self.sequences) + 1, self.embed_dim)
         self.study_token = nn.Parameter(SMALL * torch.randn(self.embed_dim))
         self.attention = transformer(self.embed_dim, layers, heads)
         self.projection = nn.Linear(self.embed_dim, self.embed_dim)
@@ -107,13 +111,16 @@ class StudyEncoder(PretrainedModule):
         """Return the embeddings of the studies and of each sequence alone, in one pass.
 
         Raises:
-            ValueError: If a study has no sequence, if a kind is out of its range, or if a volume is
-                not one that the image encoder takes.
+            ValueError: If ``studies`` is neither a batch nor a list of studies, or if the batch was
+                collated with other sequences than the encoder's.
+            DataError: Of all studies without a sequence, kinds out of their range and volumes that
+                the image encoder does not take, by where they stand.
         """
         if not isinstance(studies, StudyBatch):
             studies = collate_studies(studies, self.sequences).to(self.study_token.device)
+        self._check_sequences(studies)
         if not torch.compiler.is_compiling():
-            self._check(studies)
+            check_batch(studies, self.image_encoder.spec, self.study_token.dtype)
         if self.training and self.sequence_dropout > 0:
             studies = studies.only(_sequences_to_keep(studies.mask, self.sequence_dropout))
         sequences = self._encode_volumes(studies)
@@ -125,6 +132,14 @@ class StudyEncoder(PretrainedModule):
         everywhere = nothing.index_copy(0, torch.cat(studies.places), embeddings)
         return everywhere.reshape(*studies.mask.shape, -1)
 
+    def _check_sequences(self, studies: StudyBatch) -> None:
+        collated = tuple(studies.sequences)  # a list where pinning has rebuilt it
+        if collated != self.sequences:
+            raise ValueError(
+                f"the batch must be of the encoder's sequences {self.sequences}, got {collated}: "
+                "collate with partial(collate_studies, sequences=encoder.sequences)"
+            )
+
     def _attend(
         self, sequences: Float[Tensor, "b s embed_dim"], studies: StudyBatch
     ) -> Float[Tensor, "b embed_dim"]:
@@ -134,25 +149,14 @@ class StudyEncoder(PretrainedModule):
         seen = self.attention(tokens, src_key_padding_mask=missing)[:, 0]
         return self.projection(seen)  # type: ignore[no-any-return]
 
-    def _check(self, studies: StudyBatch) -> None:
-        empty = ~studies.mask.any(dim=1)
-        if empty.any():
-            raise ValueError(
-                "each study needs at least one sequence; there is none in "
-                f"{empty.nonzero().flatten().tolist()}"
-            )
-        lowest, highest = (int(kind) for kind in studies.kinds.aminmax())
-        if lowest < 0 or highest > len(self.sequences):
-            raise ValueError(
-                f"kinds must be from 0 to {len(self.sequences)}, the last for any sequence not in "
-                f"{self.sequences}, got {lowest} to {highest}: give collate_studies the same "
-                "sequences"
-            )
 
-
-def _check_options(sequences: Sequence[str], dropout: float) -> None:
-    if len(set(sequences)) < len(sequences):
-        raise ValueError(f"each sequence must be named once, got {tuple(sequences)}")
+def _check_options(image_encoder: ImageEncoder, dropout: float) -> None:
+    # By its spec and not by its class, which torch.compile hides.
+    if not isinstance(getattr(image_encoder, "spec", None), ImageEncoderSpec):
+        raise ValueError(
+            "image_encoder must be an ImageEncoder, as create_image_encoder makes one, got "
+            f"{type(image_encoder).__name__}"
+        )
     if not 0 <= dropout < 1:
         raise ValueError(f"sequence_dropout must be in [0, 1), got {dropout}")
 

@@ -1,17 +1,13 @@
 """A batch of studies: of each, the sequences that there are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-SEQUENCES = ("T1", "T2", "FLAIR", "DWI", "ADC")
-"""The kinds of sequence that are told apart unless others are named."""
-
-Study = Mapping[str, Tensor] | Sequence[tuple[str, Tensor]]
-"""Volumes ``(channel, depth, height, width)`` by sequence; pairs where a sequence comes twice."""
+from selip_core.encoders.study_input import SEQUENCES, Study, checked_sequences, checked_studies
 
 
 class StudyBatch(NamedTuple):
@@ -26,12 +22,14 @@ class StudyBatch(NamedTuple):
         kinds: Kind of the sequence at each place: its index among the sequences that are told
             apart, or their number for any other.
         mask: True where there is a sequence.
+        sequences: The names that ``kinds`` counts; those of the encoder, which refuses others.
     """
 
     volumes: tuple[Float[Tensor, "n c d h w"], ...]
     places: tuple[Int64[Tensor, "n"], ...]
     kinds: Int64[Tensor, "b s"]
     mask: Bool[Tensor, "b s"]
+    sequences: tuple[str, ...]
 
     @classmethod
     def from_padded(
@@ -39,16 +37,26 @@ class StudyBatch(NamedTuple):
         volumes: Float[Tensor, "b s c d h w"],
         kinds: Int64[Tensor, "b s"],
         mask: Bool[Tensor, "b s"],
+        *,
+        sequences: Sequence[str],
     ) -> Self:
         """Take the volumes that there are from a padded tensor; what stands elsewhere is ignored.
 
+        Args:
+            volumes: One at each place, there or not.
+            kinds: Of each place, from 0 to the number of ``sequences``, which is for any other.
+            mask: True where there is a sequence.
+            sequences: The names that ``kinds`` counts.
+
         Raises:
-            ValueError: If the three do not agree in their first two axes.
+            ValueError: If the three do not agree in their first two axes, or if ``sequences`` are
+                not as :class:`StudyEncoder` needs them.
 
         Example:
             >>> mask = torch.tensor([[True, True], [True, False]])
             >>> kinds = torch.tensor([[0, 2], [1, 0]])
-            >>> batch = StudyBatch.from_padded(torch.zeros(2, 2, 1, 8, 32, 32), kinds, mask)
+            >>> volumes = torch.zeros(2, 2, 1, 8, 32, 32)
+            >>> batch = StudyBatch.from_padded(volumes, kinds, mask, sequences=("T1", "FLAIR"))
             >>> [tuple(volumes.shape) for volumes in batch.volumes]
             [(3, 1, 8, 32, 32)]
         """
@@ -58,7 +66,8 @@ class StudyBatch(NamedTuple):
                 "volumes (b, s, c, d, h, w), kinds (b, s) and mask (b, s) must agree in studies b "
                 f"and places s, got {shapes[0]}, {shapes[1]} and {shapes[2]}"
             )
-        return cls((volumes[mask],), (mask.flatten().nonzero().squeeze(1),), kinds, mask)
+        places = mask.flatten().nonzero().squeeze(1)
+        return cls((volumes[mask],), (places,), kinds, mask, checked_sequences(sequences))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """Return the batch on another device."""
@@ -66,7 +75,10 @@ class StudyBatch(NamedTuple):
         def moved(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
             return tuple(tensor.to(device, non_blocking=non_blocking) for tensor in tensors)
 
-        return type(self)(moved(self.volumes), moved(self.places), *moved([self.kinds, self.mask]))
+        kinds, mask = moved([self.kinds, self.mask])
+        return type(self)(
+            moved(self.volumes), moved(self.places), kinds, mask, tuple(self.sequences)
+        )
 
     def only(self, mask: Bool[Tensor, "b s"]) -> Self:
         """Return the batch without the sequences where ``mask`` is False."""
@@ -76,7 +88,7 @@ class StudyBatch(NamedTuple):
             for volumes, places, keep in zip(self.volumes, self.places, kept, strict=True)
         ]
         volumes, places = zip(*(group for group in groups if len(group[0])), strict=True)
-        return type(self)(volumes, places, self.kinds, self.mask & mask)
+        return self._replace(volumes=volumes, places=places, mask=self.mask & mask)
 
 
 def collate_studies(studies: Sequence[Study], sequences: Sequence[str] = SEQUENCES) -> StudyBatch:
@@ -92,7 +104,10 @@ def collate_studies(studies: Sequence[Study], sequences: Sequence[str] = SEQUENC
             they are: ``"flair"`` is not ``"FLAIR"``.
 
     Raises:
-        ValueError: If a study has no sequence, or if a volume has not four axes.
+        ValueError: If ``studies`` is no list with a study, or if ``sequences`` are not as
+            :class:`StudyEncoder` needs them.
+        DataError: Of all studies without a sequence and all volumes that are no floating-point
+            tensor of four axes, by where they stand.
 
     Example:
         >>> t1, flair = torch.zeros(1, 16, 32, 32), torch.zeros(1, 8, 32, 32)
@@ -106,36 +121,23 @@ def collate_studies(studies: Sequence[Study], sequences: Sequence[str] = SEQUENC
         >>> [tuple(volumes.shape) for volumes in batch.volumes]
         [(2, 1, 16, 32, 32), (2, 1, 8, 32, 32)]
     """
-    rows = [[*(study.items() if isinstance(study, Mapping) else study)] for study in studies]
-    _check_studies(rows)
+    sequences = checked_sequences(sequences)
+    rows = checked_studies(studies, sequences)
     shape = len(rows), max(map(len, rows))
     kinds = torch.full(shape, len(sequences))
     mask = torch.zeros(shape, dtype=torch.bool)
-    groups: dict[torch.Size, list[tuple[Tensor, int]]] = {}
+    groups: dict[object, list[tuple[Tensor, int]]] = {}
     for row, items in enumerate(rows):
         for column, (name, volume) in enumerate(items):
             mask[row, column] = True
             if name in sequences:
                 kinds[row, column] = sequences.index(name)
-            groups.setdefault(volume.shape, []).append((volume, row * shape[1] + column))
+            alike = volume.shape, volume.dtype
+            groups.setdefault(alike, []).append((volume, row * shape[1] + column))
     return StudyBatch(
         tuple(torch.stack([volume for volume, _ in group]) for group in groups.values()),
         tuple(torch.tensor([place for _, place in group]) for group in groups.values()),
         kinds,
         mask,
+        sequences,
     )
-
-
-def _check_studies(rows: list[list[tuple[str, Tensor]]]) -> None:
-    if not rows:
-        raise ValueError("a batch needs at least one study, got none")
-    empty = [index for index, items in enumerate(rows) if not items]
-    if empty:
-        raise ValueError(f"each study needs at least one sequence; there is none in {empty}")
-    for items in rows:
-        for _, volume in items:
-            if volume.ndim != 4:
-                raise ValueError(
-                    "the volumes of a study must be (channel, depth, height, width), "
-                    f"got {tuple(volume.shape)}"
-                )
