@@ -5,7 +5,7 @@ import pytest
 from selip_core.encoders.options import along_axes, at_width, require_counts
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.0, "1", None])
+@pytest.mark.parametrize("value", [0, -1, 1.0, "1", None, True])
 def test_counts_are_whole_and_positive(value):
     require_counts(heads=1, layers=12)
     with pytest.raises(ValueError, match="layers must be a whole number of at least 1, got "):

@@ -94,7 +94,19 @@ def test_an_optimiser_takes_them(create_small):
     assert steps["pooling.projection.weight"] == pytest.approx(0.1, rel=0.01)
 
 
-@pytest.mark.parametrize("layer_decay", [0.0, -1.0, 1.5])
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_rate_that_nothing_learns_at_is_refused(create_small, rate):
+    with pytest.raises(ValueError, match="learning_rate must be above 0 and finite, got"):
+        parameter_groups(create_small("resnet10"), rate)
+
+
+@pytest.mark.parametrize("decay", [-0.1, float("nan"), float("inf")])
+def test_a_decay_that_is_none_is_refused(create_small, decay):
+    with pytest.raises(ValueError, match="weight_decay must be at least 0 and finite, got"):
+        parameter_groups(create_small("resnet10"), 1e-3, weight_decay=decay)
+
+
+@pytest.mark.parametrize("layer_decay", [0.0, -1.0, 1.5, float("nan")])
 def test_decay_out_of_range_is_refused(create_small, layer_decay):
     with pytest.raises(ValueError, match="layer_decay must be above 0 and at most 1, got"):
         parameter_groups(create_small("resnet10"), 1e-3, layer_decay=layer_decay)

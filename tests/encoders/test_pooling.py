@@ -153,6 +153,10 @@ def test_a_pooling_with_options_comes_back_from_a_folder(create_small, tmp_path)
         (("avg", {"channels": 2}), r"'avg' has no option channels; its options are \[\]"),
         (("max", {}), "pooling must be one of .*, got 'max'"),
         (("grid", {"grid": (2, 0, 2)}), r"grid must be a whole number .*, got \(2, 0, 2\)"),
+        (None, r"pooling must be a name, .* or a function that makes a module, got None"),
+        (3, "pooling must be a name, .*, got 3"),
+        (("grid",), r"pooling must be a name, .*, got \('grid',\)"),
+        (("grid", (2, 4, 4)), r"pooling must be a name, .*, got \('grid', \(2, 4, 4\)\)"),
         (("attention", {"heads": 0}), "heads must be a whole number of at least 1, got 0"),
     ],
 )

@@ -119,6 +119,8 @@ def test_freezes_by_stage():
         ({"strides": ((1, 1), (2, 2))}, r"strides must be a whole .* three .*, got \(1, 1\)"),
         ({"strides": (1, 0)}, "strides must be a whole number of at least 1, .*, got 0"),
         ({"strides": ()}, "must have one entry a stage"),
+        ({"strides": 2}, r"strides must have one entry a stage, each .*, got 2$"),
+        ({"strides": (1, (1, 1, 1))}, r"strides must be above 1 at some stage, got \(1, \(1, 1, 1"),
         ({"n_blocks_per_stage": (1, 0, 1, 1, 1, 1)}, "n_blocks_per_stage must be .*, got 0"),
     ],
 )

@@ -55,6 +55,11 @@ def test_class_token_is_that_of_monais_network():
     assert ours.forward_features(volumes())[-1].shape == (2, 24, 2, 3, 2)
 
 
+def test_a_class_token_that_is_pooled_cannot_be_left_out():
+    with pytest.raises(ValueError, match="'cls' needs the class token: leave class_token out"):
+        encoder(pooling="cls", class_token=False)
+
+
 def test_class_token_helps_the_patches_under_another_pooling():
     ours = encoder(class_token=True)
     ours(volumes()).square().sum().backward()

@@ -69,4 +69,4 @@ def at_width(channels: int, width: float) -> int:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,5 +1,6 @@
 """Groups of parameters for an optimiser: rates by stage, and no decay where it does harm."""
 
+import math
 from typing import Any
 
 from torch import nn
@@ -21,8 +22,8 @@ def parameter_groups(
 
     Args:
         module: An image encoder, or a model that holds some.
-        learning_rate: The full rate.
-        weight_decay: Decay of the parameters that have one.
+        learning_rate: The full rate, above 0.
+        weight_decay: Decay of the parameters that have one, 0 or above.
         layer_decay: In ``(0, 1]``; 1 is the same rate everywhere. Between 0.65 and 0.9 is usual
             where a pretrained transformer is fine-tuned, whose stages are single blocks.
 
@@ -30,7 +31,7 @@ def parameter_groups(
         Groups with the keys params, lr, weight_decay and names.
 
     Raises:
-        ValueError: If ``layer_decay`` is not in ``(0, 1]``, or if no parameter is trainable.
+        ValueError: If a number is out of its range, or if no parameter is trainable.
 
     Example:
         >>> import torch
@@ -41,6 +42,10 @@ def parameter_groups(
         >>> [(group["lr"], group["weight_decay"]) for group in groups]  # doctest: +ELLIPSIS
         [(6.25e-05, 0.05), (6.25e-05, 0.0), (0.000125, 0.05), ..., (0.001, 0.05), (0.001, 0.0)]
     """
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"learning_rate must be above 0 and finite, got {learning_rate}")
+    if not 0 <= weight_decay < math.inf:
+        raise ValueError(f"weight_decay must be at least 0 and finite, got {weight_decay}")
     if not 0 < layer_decay <= 1:
         raise ValueError(f"layer_decay must be above 0 and at most 1, got {layer_decay}")
     shares = _shares_of_the_rate(module, layer_decay)

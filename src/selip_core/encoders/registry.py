@@ -19,6 +19,7 @@ EncoderFactory = Callable[..., nn.Module]
 AnyFactory = TypeVar("AnyFactory", bound=EncoderFactory)
 
 _COMMON = ("in_channels", "embed_dim", "pooling")
+_NAME = re.compile(r"\w[\w.-]*")
 _PLUGINS = "selip_core.image_encoders"
 
 
@@ -42,12 +43,13 @@ def register_image_encoder(
     registers them.
 
     Args:
-        name: The name to be created by.
+        name: The name to be created by: letters, digits, ``_``, ``-`` and ``.``.
         weights: Names of the published weights that fit, as in
-            ``selip_core.encoders.weights.WEIGHT_FORMATS``.
+            ``selip_core.encoders.weights.WEIGHT_FORMATS``; or ``"timm"``, where the encoder has a
+            ``load_timm_weights``.
 
     Raises:
-        ValueError: If the name is taken.
+        ValueError: If the name is none or taken, or if the weights are one text.
 
     Example:
         >>> from selip_core.encoders import ResNetEncoder
@@ -58,6 +60,9 @@ def register_image_encoder(
         >>> create_image_encoder("resnet10_small", embed_dim=64).embed_dim
         64
     """
+    _require_name(name)
+    if isinstance(weights, str):
+        raise ValueError(f"weights must be a sequence of names, such as ({weights!r},)")
 
     def register(factory: AnyFactory) -> AnyFactory:
         if name in _ENTRIES:
@@ -73,7 +78,9 @@ def list_image_encoders(pattern: str = "*", pretrained: bool = False) -> list[st
 
     Args:
         pattern: ``*`` stands for any text, ``?`` for one character, ``[0-9]`` for one of these.
-        pretrained: Only those that published weights fit.
+        pretrained: Only those that known published weights fit: :func:`create_image_encoder` takes
+            them as ``pretrained``, ``slicewise*`` by ``load_timm_weights``. Others may fit files
+            of one's own, in layouts of ``selip_core.encoders.weights.WEIGHT_FORMATS``.
 
     Example:
         >>> list_image_encoders("resnet?0")
@@ -144,6 +151,19 @@ def all_options(settings: ImageEncoderSettings) -> dict[str, Any]:
     return defaults | dict(settings.options)
 
 
+def _require_name(name: str) -> None:
+    if callable(name):
+        raise ValueError(
+            "register_image_encoder must be given a name: write @register_image_encoder"
+            f'("{getattr(name, "__name__", "my_encoder").lower()}") above the encoder'
+        )
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(
+            "the name of an image encoder must be letters, digits, '_', '-' and '.', as in "
+            f"'resnet50', got {name!r}"
+        )
+
+
 def _options(factory: EncoderFactory) -> list[inspect.Parameter]:
     parameters = inspect.signature(factory).parameters.values()
     return [parameter for parameter in parameters if parameter.name not in _COMMON]
@@ -167,6 +187,8 @@ def _load_plugins() -> None:
 
 
 def _find(name: str) -> _Entry:
+    if not isinstance(name, str):
+        raise ValueError(f"the name of an image encoder must be a text, got {name!r}")
     if name not in _ENTRIES:
         _load_plugins()
     if name not in _ENTRIES:

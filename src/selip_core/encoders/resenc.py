@@ -49,8 +49,8 @@ class ResEncUNetEncoder(ImageEncoder):
 
     Raises:
         ImportError: If dynamic-network-architectures is missing; the message tells what to install.
-        ValueError: If the options are not of one number of stages, if a kernel is even, or if the
-            width leaves no channel.
+        ValueError: If the options are not of one number of stages, if no stride is above 1, if a
+            kernel is even, or if the width leaves no channel.
 
     Example:
         >>> import torch
@@ -80,7 +80,7 @@ class ResEncUNetEncoder(ImageEncoder):
     ) -> None:
         super().__init__()
         require_counts(in_channels=in_channels, embed_dim=embed_dim)
-        count = len(strides)
+        count = _count_stages(strides)
         if isinstance(kernel_sizes, int):
             kernel_sizes = [kernel_sizes] * count
         if n_blocks_per_stage is None:
@@ -89,6 +89,8 @@ class ResEncUNetEncoder(ImageEncoder):
             features_per_stage = [min(FIRST_FEATURES * 2**i, MOST_FEATURES) for i in range(count)]
         _check_stages(strides, kernel_sizes, features_per_stage, n_blocks_per_stage)
         steps = [along_axes("strides", step) for step in strides]
+        if all(step == (1, 1, 1) for step in steps):
+            raise ValueError(f"strides must be above 1 at some stage, got {strides}")
         kernels = [_odd(size) for size in kernel_sizes]
         features = [at_width(channels, width) for channels in features_per_stage]
         self.embed_dim = embed_dim
@@ -128,6 +130,15 @@ class PartialAverage(nn.Module):
         """Return the averages."""
         window = [min(pair) for pair in zip(self.window, x.shape[2:], strict=True)]
         return avg_pool3d(x, window, ceil_mode=True)
+
+
+def _count_stages(strides: Sequence[int | Sequence[int]]) -> int:
+    if isinstance(strides, str) or not isinstance(strides, Sequence):
+        raise ValueError(
+            "strides must have one entry a stage, each a whole number or three of them, as in "
+            f"{STRIDES[:2]}, got {strides!r}"
+        )
+    return len(strides)
 
 
 def _check_stages(

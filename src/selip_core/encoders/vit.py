@@ -47,16 +47,16 @@ class ViTEncoder(ImageEncoder):
         native_size: Size of the volumes that have a position embedding for each patch, along each
             axis or for all: best that of most volumes.
         layers: Transformer blocks, at least 4.
-        class_token: Whether a class token stands before the patches also where the pooling does not
-            need it.
+        class_token: Whether a class token stands before the patches; by default where the pooling
+            needs it.
         qkv_bias: Whether queries, keys and values have a bias; those of MONAI's published weights
             have none.
         width: Factor on the length of a token.
 
     Raises:
         ValueError: If an option is out of its range, ``native_size`` is not a multiple of the
-            patch, the layers are under 4, or the width leaves tokens that cannot be split among the
-            heads.
+            patch, the layers are under 4, the pooling needs the class token that is not to be, or
+            the width leaves tokens that cannot be split among the heads.
 
     Example:
         >>> import torch
@@ -84,7 +84,7 @@ class ViTEncoder(ImageEncoder):
         patch_size: int | Size = 16,
         native_size: int | Size = 96,
         layers: int = 12,
-        class_token: bool = False,
+        class_token: bool | None = None,
         qkv_bias: bool = False,
         width: float = 1.0,
     ) -> None:
@@ -101,9 +101,13 @@ class ViTEncoder(ImageEncoder):
             channels, heads, in_channels, patch_size, native_size, layers, qkv_bias
         )
         made = create_pooling(pooling, channels, embed_dim, class_token=True)
-        has_class_token = class_token or isinstance(made, ClassTokenPooling)
+        needs_class_token = isinstance(made, ClassTokenPooling)
+        if needs_class_token and class_token is False:
+            raise ValueError(f"pooling {pooling!r} needs the class token: leave class_token out")
         # A list, so that a stage can hold it: a bare parameter is no module.
-        self.class_token = nn.ParameterList([torch.zeros(channels)] * has_class_token)
+        self.class_token = nn.ParameterList(
+            [torch.zeros(channels)] * bool(class_token or needs_class_token)
+        )
         self.pooling = made
         spec = ImageEncoderSpec(
             in_channels=in_channels,

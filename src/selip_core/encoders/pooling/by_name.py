@@ -66,7 +66,7 @@ def create_pooling(
 def _factory(pooling: PoolingChoice, offered: list[str]) -> PoolingFactory:
     if callable(pooling):
         return pooling
-    name, options = (pooling, {}) if isinstance(pooling, str) else pooling
+    name, options = _name_and_options(pooling)
     if name not in POOLINGS:
         raise ValueError(f"pooling must be one of {offered}, got {name!r}")
     _, _, *known = inspect.signature(POOLINGS[name]).parameters
@@ -76,3 +76,13 @@ def _factory(pooling: PoolingChoice, offered: list[str]) -> PoolingFactory:
             f"pooling {name!r} has no option {', '.join(unknown)}; its options are {known}"
         )
     return partial(POOLINGS[name], **options)
+
+
+def _name_and_options(pooling: Any) -> tuple[str, Mapping[str, Any]]:
+    match (pooling, {}) if isinstance(pooling, str) else pooling:
+        case (str(name), Mapping() as options):
+            return name, options
+    raise ValueError(
+        "pooling must be a name, a name with options as in ('grid', {'grid': (2, 4, 4)}), or a "
+        f"function that makes a module, got {pooling!r}"
+    )
