@@ -73,6 +73,37 @@ def test_a_taken_name_is_refused():
         register_image_encoder("resnet10")(lambda: None)
 
 
+@pytest.mark.usefixtures("own_registry")
+@pytest.mark.parametrize("name", ["", "a/b", " a", 3, None])
+def test_what_is_no_name_is_refused(name):
+    with pytest.raises(ValueError, match=r"must be letters, digits, .* as in 'resnet50', got "):
+        register_image_encoder(name)
+
+
+def test_a_decorator_without_a_name_is_refused():
+    with pytest.raises(ValueError, match=r'write @register_image_encoder\("mine"\) above the enc'):
+
+        @register_image_encoder
+        def Mine(in_channels, embed_dim, pooling):  # noqa: N802
+            """Never made."""
+
+
+def test_weights_are_names_and_no_text():
+    with pytest.raises(ValueError, match=r"must be a sequence of names, such as \('medicalnet',\)"):
+        register_image_encoder("mine", "medicalnet")
+
+
+@pytest.mark.parametrize("name", [None, 50, ["resnet50"]])
+def test_only_a_text_names_an_encoder(name):
+    with pytest.raises(ValueError, match="name of an image encoder must be a text, got "):
+        create_image_encoder(name)
+
+
+def test_a_pooling_in_the_place_of_the_channels_is_told():
+    with pytest.raises(ValueError, match=r"in_channels must be a whole number .*, got 'avg'"):
+        create_image_encoder("resnet10", "avg")
+
+
 def test_names_are_known_without_loading_networks():
     code = (
         "import sys, selip_core.encoders as e, selip_core.dual_encoder, selip_core.text;"
@@ -137,9 +168,12 @@ def test_a_factory_may_take_any_option():
 def test_pretrained_lists_those_that_published_weights_fit():
     fitting = list_image_encoders(pretrained=True)
     assert list_image_encoders("resnet?0", pretrained=True) == ["resnet10", "resnet50"]
+    assert list_image_encoders("vit_*", pretrained=True) == ["vit_base"]
+    assert list_image_encoders("slice*", pretrained=True) == list_image_encoders("slice*")
     for name in list_image_encoders():
         assert (name in fitting) == bool(registry.published_weights(name))
-        assert set(registry.published_weights(name)) <= set(WEIGHT_FORMATS)
+        formats = {"timm"} if name.startswith("slicewise") else set(WEIGHT_FORMATS)
+        assert set(registry.published_weights(name)) <= formats
 
 
 def test_settings_are_kept_and_told_in_json():

@@ -11,6 +11,7 @@ from selip_core.encoders import (
     WeightsSource,
     create_image_encoder,
     list_image_encoders,
+    timm_network,
 )
 from selip_core.encoders.slicewise import BY_NAME
 
@@ -165,6 +166,8 @@ def test_weights_of_another_model_are_refused(timm, small, tmp_path):
         small("test_resnet").load_timm_weights(tmp_path / "slices.safetensors", classes=0)
     with pytest.raises(ValueError, match=r"must be a file of safetensors, got .*slices.npz"):
         encoder.load_timm_weights(tmp_path / "slices.npz")
+    with pytest.raises(FileNotFoundError, match=r"^there is no file .*missing\.safetensors$"):
+        encoder.load_timm_weights(tmp_path / "missing.safetensors")
 
 
 def test_weights_of_a_file_are_told_in_the_spec(timm, small, tmp_path):
@@ -358,3 +361,38 @@ def test_without_timm_it_is_listed_and_tells_what_to_install(hide_package):
     assert "slicewise" in list_image_encoders()
     with pytest.raises(ImportError, match=r'pip install "selip-core\[timm\]"'):
         create_image_encoder("slicewise")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'torchvision'", name="torchvision"),
+        RuntimeError("operator torchvision::nms does not exist"),
+    ],
+)
+def test_without_a_torchvision_that_fits_it_tells_what_to_install(monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(timm_network, "require", fail)
+    told = rf'{error}.*: pip install "selip-core\[timm\]" and the torchvision of torch '
+    with pytest.raises(ImportError, match=told) as caught:
+        create_image_encoder("slicewise")
+    assert caught.value.name == "torchvision"
+
+
+def test_other_errors_of_timm_are_its_own(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(timm_network, "require", fail)
+    with pytest.raises(RuntimeError, match=r"^out of memory$"):
+        create_image_encoder("slicewise")
+
+
+def test_training_on_one_value_is_refused_whatever_the_chunks(small):
+    x = torch.randn(1, 1, 3, 32, 32)
+    small().train()(x)
+    with pytest.raises(ValueError, match=r"^SliceEncoder normalises over the batch in training"):
+        small(slices_at_once=2).train()(x)
+    small(slices_at_once=2)(x)

@@ -3,7 +3,8 @@ import shutil
 
 import pytest
 import torch
-from transformers import modeling_utils
+from huggingface_hub import constants
+from transformers import AutoConfig, modeling_utils
 from transformers.integrations import hub_kernels
 
 from selip_core.text import TextEncoder
@@ -150,8 +151,25 @@ def test_refuses_a_folder_without_safetensors(tiny_bert, tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(OSError, match=r"no text encoder can be loaded from '.*nowhere': expected"):
+    with pytest.raises(OSError, match=r"no text encoder .*/nowhere': expected a .* hub in reach$"):
         TextEncoder(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("offline", "told"),
+    [
+        (True, r"in reach \(HF_HUB_OFFLINE is set: only what .*, or name a folder that holds"),
+        (False, r"in reach \(without network, name a folder that holds the model\)$"),
+    ],
+)
+def test_a_model_out_of_reach_is_told_what_may_keep_it(monkeypatch, offline, told):
+    def out_of_reach(*_, **__):
+        raise OSError("no connection")
+
+    monkeypatch.setattr(AutoConfig, "from_pretrained", out_of_reach)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    with pytest.raises(OSError, match=told):
+        TextEncoder("owner/model")
 
 
 def test_unknown_share_counts_words_not_special_tokens(encoder):

@@ -50,7 +50,7 @@ class SliceEncoder(ImageEncoder):
             ``{"drop_path_rate": 0.1}``; where weights are is not for them to say.
 
     Raises:
-        ImportError: If timm is missing; the message tells what to install.
+        ImportError: If timm or torchvision is missing; the message tells what to install.
         ValueError: If timm has no such model or no such option, if the model takes one image size
             only, or if the heads do not divide the channels.
 
@@ -159,6 +159,6 @@ def _describe(network: Any, in_channels: int) -> ImageEncoderSpec:
     )
 
 
-register_image_encoder("slicewise")(SliceEncoder)
+register_image_encoder("slicewise", weights=("timm",))(SliceEncoder)
 for _name, _model in BY_NAME.items():
-    register_image_encoder(_name)(partial(SliceEncoder, _model))
+    register_image_encoder(_name, weights=("timm",))(partial(SliceEncoder, _model))

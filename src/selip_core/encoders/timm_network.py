@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from selip_core._optional import require
@@ -57,11 +59,11 @@ class TimmModel:
         """Return the network, with random weights unless ``more`` says otherwise.
 
         Raises:
-            ImportError: If timm is missing; the message tells what to install.
+            ImportError: If timm or torchvision is missing; the message tells what to install.
             ValueError: If timm has no such model, if it gives no maps of it, or if the model takes
                 images of one size only.
         """
-        timm = require("timm", "timm")
+        timm = require_timm()
         fixed = self.published().fixed_input_size
         options = {**self.options, **more, "features_only": True, "in_chans": self.in_channels}
         for any_size in ANY_SIZE if fixed else ({},):
@@ -88,10 +90,10 @@ class TimmModel:
         """Return what timm knows of the weights that it publishes: where, and of which images.
 
         Raises:
-            ImportError: If timm is missing; the message tells what to install.
+            ImportError: If timm or torchvision is missing; the message tells what to install.
             ValueError: If timm has no such model.
         """
-        timm = require("timm", "timm")
+        timm = require_timm()
         try:
             if self.name.partition(".")[0] in timm.list_models():
                 return timm.get_pretrained_cfg(self.name) or timm.models.PretrainedCfg()
@@ -101,6 +103,27 @@ class TimmModel:
             f"timm {timm.__version__} has no model {self.name!r}; timm.list_models() has them all. "
             "Folders and models of the hub are none: load_timm_weights takes their weights"
         )
+
+
+def require_timm() -> ModuleType:
+    """Return timm, which needs a torchvision that was built for this torch.
+
+    Raises:
+        ImportError: If one of them is missing or does not fit; the message tells what to install.
+    """
+    try:
+        return require("timm", "timm")
+    except (ModuleNotFoundError, RuntimeError) as error:
+        # Beside another torch, torchvision finds operators missing.
+        if "torchvision" not in str(error):
+            raise
+        version = torch.__version__
+        raise ImportError(
+            "timm needs torchvision, which is not installed or was built for another torch "
+            f'({error}): pip install "selip-core[timm]" and the torchvision of torch {version}, '
+            "both from where that torch came from",
+            name="torchvision",
+        ) from error
 
 
 def _create(timm: Any, name: str, options: dict[str, Any]) -> nn.Module | None:

@@ -7,8 +7,7 @@ from statistics import fmean
 
 from torch import Tensor, nn
 
-from selip_core._optional import require
-from selip_core.encoders.timm_network import TimmModel
+from selip_core.encoders.timm_network import TimmModel, require_timm
 from selip_core.encoders.trained import PICKLED, pickled_error
 from selip_core.pretrained.folder import WEIGHTS
 from selip_core.pretrained.hub import hub_file
@@ -56,6 +55,8 @@ def read_timm_weights(model: TimmModel, file: Path) -> TimmWeights:
         raise pickled_error(file)
     if file.suffix != ENDING:
         raise ValueError(f"weights must be a file of safetensors, got {file}")
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}")
     tensors, told = _read(file)
     licence = told.get("licence", "not told by the file")
     source = WeightsSource(file.name, licence, told.get("url", ""))
@@ -90,7 +91,7 @@ def _read(file: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
     read = read_weights(file)
     if not read.tensors:
         raise ValueError(f"{file} holds no tensors")
-    return require("timm", "timm").models.clean_state_dict(read.tensors), read.metadata
+    return require_timm().models.clean_state_dict(read.tensors), read.metadata
 
 
 def _intensity(model: TimmModel) -> str:

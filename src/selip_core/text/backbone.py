@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from selip_core.pretrained.hub import is_hub_name
+
 
 def load_backbone(name: str, pretrained: bool = True) -> tuple[Any, Any]:
     """Return tokenizer and model of a folder or a name on the hub, the model in float32.
@@ -31,7 +33,7 @@ def load_backbone(name: str, pretrained: bool = True) -> tuple[Any, Any]:
         weights = " and model.safetensors" if pretrained else ""
         raise OSError(
             f"no text encoder can be loaded from {name!r}: expected a folder with config.json, a "
-            f"tokenizer{weights}, or a model of the Hugging Face hub in reach"
+            f"tokenizer{weights}, or a model of the Hugging Face hub in reach{_hub(name)}"
         ) from error
     except ValueError as error:
         if "trust_remote_code" not in str(error):
@@ -74,6 +76,20 @@ def set_gradient_checkpointing(backbone: Any, on: bool) -> None:
         getattr(backbone, f"{kind}_checkpointing_enable")({"use_reentrant": False})
     else:
         getattr(backbone, f"{kind}_checkpointing_disable")()
+
+
+def _hub(name: str) -> str:
+    """What may keep the hub's model of this name out of reach; nothing for a path."""
+    from huggingface_hub import constants
+
+    if not is_hub_name(name):
+        return ""
+    if constants.HF_HUB_OFFLINE:
+        return (
+            " (HF_HUB_OFFLINE is set: only what was downloaded before is found; unset it once, or "
+            "name a folder that holds the model)"
+        )
+    return " (without network, name a folder that holds the model)"
 
 
 def _loader(name: str, config: Any) -> Any:

@@ -24,7 +24,8 @@ def test_tells_what_it_is(name):
 
 def test_encoders_name_formats_that_there_are():
     for name in list_image_encoders(pretrained=True):
-        assert set(registry.published_weights(name)) <= WEIGHT_FORMATS.keys()
+        if not name.startswith("slicewise"):  # timm itself loads their weights
+            assert set(registry.published_weights(name)) <= WEIGHT_FORMATS.keys()
 
 
 def test_unknown_names_are_shown(save):
