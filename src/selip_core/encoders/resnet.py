@@ -10,7 +10,7 @@ from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.options import at_width, require_counts
 from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
-from selip_core.encoders.resnet_network import PLANES, STEMS, Stem, build_network
+from selip_core.encoders.resnet_network import PLANES, STEMS, Stem, build_network, same_stems
 from selip_core.encoders.spec import ImageEncoderSpec
 from selip_core.encoders.strides import half_a_voxel, strides_of
 
@@ -72,6 +72,7 @@ class ResNetEncoder(ImageEncoder):
         _check_options(depth, stem, stages, width)
         self.embed_dim = embed_dim
         self.stem = stem
+        self.same_stems = same_stems(stem, stages)
         self._stages = stages
         self.network = build_network(depth, in_channels, STEMS[stem], stages, width)
         spec = _describe(depth, in_channels, STEMS[stem], stages, width)

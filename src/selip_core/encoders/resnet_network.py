@@ -57,6 +57,22 @@ STEMS = {
 }
 
 
+def same_stems(stem: str, stages: int) -> frozenset[str]:
+    """Return the names of the stems that compute the same as this one in the first stages.
+
+    Example:
+        >>> sorted(same_stems("medicalnet", stages=2)), sorted(same_stems("medicalnet", stages=3))
+        (['medicalnet', 'medicalnet_strided'], ['medicalnet'])
+    """
+
+    def cut(each: Stem) -> Stem:
+        return replace(
+            each, stage_strides=each.stage_strides[:stages], dilations=each.dilations[:stages]
+        )
+
+    return frozenset(name for name, each in STEMS.items() if cut(each) == cut(STEMS[stem]))
+
+
 @final
 class ZeroPaddedShortcut(nn.Module):
     """Every ``stride``-th voxel, and channels of zeros up to ``channels``: no parameters.

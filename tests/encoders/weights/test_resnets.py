@@ -233,6 +233,16 @@ def test_a_stem_that_no_shape_shows_is_told(save, monai_resnet, caplog, prefix, 
     assert f"trained with        stem '{right or stem}'" in str(report)
 
 
+@pytest.mark.parametrize(("stages", "differs"), [(1, False), (2, False), (3, True)])
+def test_stems_that_differ_in_later_stages_alone_are_the_same(
+    save, monai_resnet, caplog, stages, differs
+):
+    encoder = small(10, stem="medicalnet_strided", stages=stages)
+    report = load_weights(encoder, save(under("module.", monai_resnet(10).state_dict())))
+    assert report.differing == ({"stem": "medicalnet"} if differs else {})
+    assert ("was trained in another network" in caplog.text) == differs
+
+
 def test_a_stem_that_nobody_knows_is_told_without_a_warning(save, monai_resnet, caplog):
     report = load_weights(small(10), save(monai_resnet(10).state_dict()))
     assert "trained with        stem not told by the file; the encoder has 'paper'" in str(report)

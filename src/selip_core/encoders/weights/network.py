@@ -74,8 +74,10 @@ def untold_options(
     encoder: ImageEncoder, trained_with: Mapping[str, str | int | None]
 ) -> dict[str, tuple[str | int | None, str | int]]:
     """Return what weights were trained with and the encoder was made with, where it has them."""
+    # Some stems are one and the same in an encoder without the later stages.
+    alike = getattr(encoder, "same_stems", ())
     return {
-        option: (theirs, getattr(encoder, option))
+        option: (theirs, theirs if theirs in alike else getattr(encoder, option))
         for option, theirs in trained_with.items()
         if isinstance(getattr(encoder, option, None), str | int)
     }
