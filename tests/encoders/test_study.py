@@ -199,9 +199,14 @@ def test_a_list_of_studies_is_a_batch(encoder):
 
 
 def test_image_encoder_may_be_compiled(encoder):
-    inner = encoder.image_encoder
-    wrapped = StudyEncoder(torch.compile(inner, backend="eager"), heads=3)
-    assert wrapped.embed_dim == inner.embed_dim
+    expected = encoder(STUDIES)
+    torch.compiler.reset()
+    compiled = torch.compile(encoder.image_encoder, backend="eager")
+    again = StudyEncoder(compiled, layers=2, heads=3).eval()
+    weights = encoder.state_dict().items()
+    prefixes = "image_encoder.", "image_encoder._orig_mod."
+    again.load_state_dict({name.replace(*prefixes): weight for name, weight in weights})
+    close(again(STUDIES), expected)
 
 
 def test_state_dict_round_trip(encoder):

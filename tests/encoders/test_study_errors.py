@@ -145,16 +145,26 @@ def test_tells_all_volumes_that_the_encoder_does_not_take_at_once(encoder):
         {"name of a patient": two_channels, "ADC": GOOD[..., :4]},
     ]
     told = refused(encoder, studies)
-    shape = r"volumes must have shape (batch, 1, depth, height, width)"
-    assert told.pop("study 1, place 0 (T2)") == (
-        "expected torch.float32, as the encoder's weights, got torch.float64: use .float()"
-    )
+    shape = "volumes must have shape (batch, 1, depth, height, width)"
+    double = "volumes must be torch.float32, as the weights are, got torch.float64"
+    assert told.pop("study 1, place 0 (T2)").startswith(double)
     assert [where for where, message in told.items() if message.startswith(shape)] == [
         "study 0, place 1 (FLAIR)",
         "study 2, place 0 (other)",
         "study 2, place 1 (ADC)",
     ]
-    assert "got (1, 2, 6, 33, 32); the nearest" in told["study 0, place 1 (FLAIR)"]
+    assert "got (2, 2, 6, 33, 32); the nearest" in told["study 0, place 1 (FLAIR)"]
+
+
+def test_tells_which_volume_is_too_lone_for_batch_normalisation(encoder):
+    lone = torch.zeros(1, 6, 20, 30)  # one voxel of the coarsest map
+    studies = [{"T1": GOOD, "FLAIR": lone}, {"T1": GOOD}]
+    assert encoder(studies).shape == (2, 8)
+    told = refused(encoder.train(), studies)
+    assert [*told] == ["study 0, place 1 (FLAIR)"]
+    assert "normalises over the batch in training" in told["study 0, place 1 (FLAIR)"]
+    encoder.image_encoder.eval()
+    assert encoder(studies).shape == (2, 8)
 
 
 def test_double_precision_is_taken_by_an_encoder_of_it(encoder):

@@ -120,7 +120,7 @@ class StudyEncoder(PretrainedModule):
             studies = collate_studies(studies, self.sequences).to(self.study_token.device)
         self._check_sequences(studies)
         if not torch.compiler.is_compiling():
-            check_batch(studies, self.image_encoder.spec, self.study_token.dtype)
+            check_batch(studies, self.image_encoder)
         if self.training and self.sequence_dropout > 0:
             studies = studies.only(_sequences_to_keep(studies.mask, self.sequence_dropout))
         sequences = self._encode_volumes(studies)

@@ -2,27 +2,23 @@
 
 from collections.abc import Iterator
 
-import torch
-from torch import Tensor
-
-from selip_core.encoders.spec import ImageEncoderSpec
+from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.study_batch import StudyBatch
 from selip_core.encoders.study_input import OTHER, where_in_batch
 from selip_core.errors import DataError, Problem
 
 
-def check_batch(batch: StudyBatch, spec: ImageEncoderSpec, dtype: torch.dtype) -> None:
+def check_batch(batch: StudyBatch, image_encoder: ImageEncoder) -> None:
     """Refuse a batch with studies, kinds or volumes that an encoder cannot take.
 
     Args:
-        batch: Of the encoder's sequences.
-        spec: What the image encoder takes.
-        dtype: Of the encoder's weights.
+        batch: Of the sequences of the study encoder.
+        image_encoder: What takes the volumes of one size together.
 
     Raises:
         DataError: Of all studies and volumes that are wrong, by where they stand.
     """
-    problems = [*_wrong_places(batch)] or [*_wrong_volumes(batch, spec, dtype)]
+    problems = [*_wrong_places(batch)] or [*_wrong_volumes(batch, image_encoder)]
     if problems:
         raise DataError(
             "the study encoder cannot take this batch; studies and places count from 0", problems
@@ -41,24 +37,13 @@ def _wrong_places(batch: StudyBatch) -> Iterator[Problem]:
         )
 
 
-def _wrong_volumes(
-    batch: StudyBatch, spec: ImageEncoderSpec, dtype: torch.dtype
-) -> Iterator[Problem]:
-    names = (*batch.sequences, OTHER)
+def _wrong_volumes(batch: StudyBatch, image_encoder: ImageEncoder) -> Iterator[Problem]:
+    kinds = (*batch.sequences, OTHER)
     for volumes, places in zip(batch.volumes, batch.places, strict=True):
-        wrong = _wrong(volumes, spec, dtype)
-        for position in places.tolist() if wrong else ():
-            study, place = divmod(position, batch.mask.shape[1])
-            kind = names[int(batch.kinds[study, place])]
-            yield Problem(where_in_batch(study, place, kind), wrong)
-
-
-def _wrong(volumes: Tensor, spec: ImageEncoderSpec, dtype: torch.dtype) -> str:
-    # Half precision may come from autocast or FSDP, which cast; float64 nothing casts.
-    if volumes.dtype == torch.float64 != dtype:
-        return f"expected {dtype}, as the encoder's weights, got {volumes.dtype}: use .float()"
-    try:
-        spec.check_input(volumes[:1])
-    except ValueError as error:
-        return str(error)
-    return ""
+        try:
+            image_encoder.check_input(volumes)
+        except ValueError as error:
+            for position in places.tolist():
+                study, place = divmod(position, batch.mask.shape[1])
+                where = where_in_batch(study, place, kinds[int(batch.kinds[study, place])])
+                yield Problem(where, str(error))
