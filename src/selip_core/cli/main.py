@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from selip_core._version import __version__
+from selip_core.cli.messages import plain_messages, tell
 
 SUBCOMMANDS = (
     "simulate",
@@ -58,16 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(arguments)
     # Loaders of volumes are forked after texts were tokenised: tokenizers warns of its threads.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    level = logging.INFO if parsed.verbose else logging.WARNING
-    logging.basicConfig(level=level, format="selip: %(levelname)s: %(message)s")
     try:
-        return int(parsed.run(parsed))
+        with plain_messages(parsed.verbose):
+            return int(parsed.run(parsed))
     except KeyboardInterrupt as interrupt:
         print(f"selip: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     except (ValueError, OSError, ImportError) as error:
         logging.getLogger(__name__).info("the error came from here", exc_info=error)
-        print(f"selip: error: {_message(error)}", file=sys.stderr)
+        tell("error", _message(error))
         return BAD_INPUT
 
 

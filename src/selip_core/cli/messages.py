@@ -1,0 +1,46 @@
+"""What ``selip`` tells on standard error: one form for errors, warnings and logs."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+
+def tell(kind: str, message: str) -> None:
+    """Write ``selip: kind: message``."""
+    print(f"selip: {kind}: {message}", file=sys.stderr)
+
+
+@contextmanager
+def plain_messages(verbose: bool) -> Iterator[None]:
+    """Tell warnings and logs as users read them, without the line of Python they come from.
+
+    Args:
+        verbose: Tell also what is being done, and where a warning comes from.
+    """
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        tell("warning", str(message))
+        if verbose:
+            tell("info", f"that warning is a {category.__name__} of {filename}:{lineno}")
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter())
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+class _Formatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # of logging
+        return f"selip: {record.levelname.lower()}: {record.message}"

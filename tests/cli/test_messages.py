@@ -1,0 +1,35 @@
+"""Warnings and logs on standard error, as users read them."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import logging, sys, warnings
+from selip_core.cli.messages import plain_messages
+
+with plain_messages(verbose="-v" in sys.argv):
+    warnings.warn("what to do", stacklevel=1)
+    logging.getLogger("selip_core.data").warning("what was %s", "seen")
+    logging.getLogger("selip_core.data").info("what is done")
+warnings.warn("afterwards")
+"""
+
+
+def told(*arguments):
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()
+
+
+def test_a_warning_is_one_line_without_its_code():
+    first, second, *after = told()
+    assert (first, second) == ("selip: warning: what to do", "selip: warning: what was seen")
+    assert "UserWarning: afterwards" in after[0]  # Python's own way is back
+
+
+def test_verbose_tells_where_a_warning_comes_from():
+    assert told("-v")[:4] == [
+        "selip: warning: what to do",
+        "selip: info: that warning is a UserWarning of <string>:6",
+        "selip: warning: what was seen",
+        "selip: info: what is done",
+    ]
