@@ -68,7 +68,7 @@ def test_a_pooling_with_options_comes_back(create_small, tmp_path):
     assert again.settings == encoder.settings
     require_same(again, encoder)
     card = (tmp_path / "encoder" / "README.md").read_text(encoding="utf-8")
-    assert "resnet10, pooling grid (grid: (1, 2, 2)), " in card
+    assert "pooling grid (grid: 1 x 2 x 2), " in card
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
@@ -188,7 +188,7 @@ def test_an_encoder_with_another_part_is_refused_when_it_is_saved(encoder, tmp_p
             r"config\.json \$\.model\.embed_dims: unknown key; did you mean 'embed_d",
         ),
         ("embed_dim", None, r"\$\.model\.embed_dim: Field required"),
-        ("options", {"wide": 2}, "resnet10 has no option wide"),
+        ("options", {"wide": 2}, r"options\.wide: unknown; did you mean 'width'\?"),
         ("trained_on", {"spacings": 1}, r"trained_on\.spacings: unknown key"),
     ],
 )

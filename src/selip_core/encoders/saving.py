@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from selip_core.encoders.arguments import wrong_arguments
+from selip_core.encoders.dry_run import dry_run
 from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.pooling import PoolingChoice
 from selip_core.encoders.registry import build, option_parameters
@@ -113,13 +115,7 @@ def _require_as_made(encoder: ImageEncoder, settings: ImageEncoderSettings) -> N
 
 def _shapes(settings: ImageEncoderSettings) -> dict[str, torch.Size]:
     """The shapes of a new encoder's tensors, drawn only where it cannot be made without."""
-    with torch.random.fork_rng(devices=[]):
-        try:
-            with torch.device("meta"):
-                made = build(settings)
-        except RuntimeError:  # it reads a value while it is made, and those of meta have none
-            with torch.device("cpu"):
-                made = build(settings)
+    made = dry_run(lambda: build(settings))
     return {name: tensor.shape for name, tensor in made.state_dict().items()}
 
 
@@ -129,7 +125,8 @@ def _build(saved: SavedImageEncoder, folder: Path, where: str) -> nn.Module:
         for key in ("in_channels", "embed_dim")
         if getattr(saved, key) < 1
     ]
-    problems += _wrong_options(saved, f"{where}.options")
+    wrong = wrong_arguments(option_parameters(saved.name), saved.options)
+    problems += [Problem(f"{where}.options.{name}", told) for name, told in wrong.items()]
     if problems:
         raise DataError(f"{where} cannot be used", problems)
     encoder = build(saved.settings)
@@ -137,44 +134,44 @@ def _build(saved: SavedImageEncoder, folder: Path, where: str) -> nn.Module:
     return encoder
 
 
-def _wrong_options(saved: SavedImageEncoder, where: str) -> list[Problem]:
-    """What has another type than the encoder declares; values out of range it refuses itself."""
-    from pydantic import PydanticUserError, TypeAdapter, ValidationError
-
-    problems = []
-    for option in option_parameters(saved.name):
-        if option.name not in saved.options or option.annotation is option.empty:
-            continue
-        try:
-            schema = TypeAdapter(option.annotation)
-        except (PydanticUserError, NameError):  # a type of another package that pydantic knows not
-            continue
-        try:
-            schema.validate_python(saved.options[option.name], strict=True)
-        except ValidationError as error:
-            problems.append(Problem(f"{where}.{option.name}", error.errors()[0]["msg"]))
-    return problems
-
-
 def _facts(encoder: ImageEncoder) -> Mapping[str, str]:
     spec, settings = encoder.spec, encoder.settings
-    made = "" if settings is None else f"{settings.name}, pooling {_told(settings.pooling)}, "
-    millimetres = None if spec.spacing is None else " x ".join(f"{each:g}" for each in spec.spacing)
     return {
-        "Image encoder": f"{made}{spec.parameter_count:,} parameters",
-        "Volumes": f"channels: {spec.in_channels}; (depth, height, width) at least "
-        f"{spec.minimum_size}, multiples of {spec.divisor}; axes grow to {spec.orientation}",
-        "Voxels": f"{millimetres} mm" if millimetres else "of any size, as far as is known",
+        "Image encoder": f"{_made(settings)}{spec.parameter_count:,} parameters",
+        "Volumes": f"channels: {spec.in_channels}; depth x height x width at least "
+        f"{_told(spec.minimum_size)}, multiples of {_told(spec.divisor)}; axes grow to "
+        f"{spec.orientation}",
+        "Voxels": f"{_told(spec.spacing)} mm"
+        if spec.spacing
+        else "of any size, as far as is known",
         "Intensity": spec.intensity,
         "Image embedding": f"{encoder.embed_dim} numbers, not normalised",
     }
 
 
-def _told(pooling: PoolingChoice) -> str:
-    if isinstance(pooling, tuple):
-        name, options = pooling
-        return f"{name} ({', '.join(f'{key}: {value}' for key, value in options.items())})"
-    return pooling if isinstance(pooling, str) else "of its own"
+def _made(settings: ImageEncoderSettings | None) -> str:
+    if settings is None:
+        return ""
+    encoder = _named(settings.name, settings.options)
+    return f"{encoder}, pooling {_named_pooling(settings.pooling)}, "
+
+
+def _named_pooling(pooling: PoolingChoice) -> str:
+    if callable(pooling):
+        return "of its own"
+    return pooling if isinstance(pooling, str) else _named(*pooling)
+
+
+def _named(name: str, options: Mapping[str, Any]) -> str:
+    told = ", ".join(f"{key}: {_told(value)}" for key, value in options.items())
+    return f"{name} ({told})" if told else name
+
+
+def _told(value: Any) -> str:
+    """A value as people write it: sizes with a cross between, numbers without idle digits."""
+    if isinstance(value, tuple):
+        return " x ".join(map(_told, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _sources(encoder: ImageEncoder) -> list[WeightsSource]:

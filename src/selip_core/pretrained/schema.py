@@ -77,7 +77,7 @@ def read_as(schema: type[T], values: Any, where: str) -> T:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(schema).validate_python(_tuples(values))
+        return TypeAdapter(schema).validate_python(with_tuples(values))
     except ValidationError as error:
         problems = [
             Problem(".".join([where, *map(str, each["loc"])]), _told(each, schema))
@@ -94,8 +94,15 @@ def _told(error: "ErrorDetails", schema: type[Any]) -> str:
     return f"unknown key; {did_you_mean(wrong, known)}" if known else "unknown key"
 
 
-def _tuples(value: Any) -> Any:
-    """JSON has no tuples, and whoever gave options gave most sequences as these."""
+def with_tuples(value: Any) -> Any:
+    """Return what JSON gave, its lists as tuples.
+
+    JSON has no tuples, and whoever gave options gave most sequences as these.
+
+    Example:
+        >>> with_tuples({"grid": [2, 4, 4]})
+        {'grid': (2, 4, 4)}
+    """
     if isinstance(value, dict):
-        return {key: _tuples(each) for key, each in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+        return {key: with_tuples(each) for key, each in value.items()}
+    return tuple(map(with_tuples, value)) if isinstance(value, list) else value
