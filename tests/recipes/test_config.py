@@ -79,12 +79,12 @@ def test_differences_name_the_setting():
         ("[optimizer]\nlearning_rate_text = inf", "Input should be a finite number"),
         (
             "[image_encoder]\nfreeze_stages = 2",
-            "image_encoder: freeze_stages keeps .* without 'pretrained' they are random",
+            r"image_encoder\.freeze_stages: .* keeps .* without 'pretrained' they are random",
         ),
         ("[optimizer]\nlayer_decay = 0", r"optimizer\.layer_decay: Input should be greater than 0"),
         (
             "[text_encoder]\nlora = {rank = 8}",
-            "text_encoder: lora trains adapters .* set frozen to",
+            r"text_encoder\.lora: lora trains adapters .* set frozen to",
         ),
         (
             "[text_encoder]\nfrozen = false\nlora = {rank = 0}",
@@ -109,3 +109,57 @@ def test_settings_without_a_meaning_are_refused(tmp_path, settings, told):
 def test_a_weight_of_zero_is_allowed_where_the_other_trains():
     assert PretrainConfig(objective={"align_weight": 0}).objective.align_weight == 0
     assert PretrainConfig(objective={"target": "none", "similarity_weight": 0})
+
+
+ALL_WRONG = """
+[image_encoder]
+name = "resnet10"
+pooling = "grid"
+pooling_options = {grid = [2, 4], cells = 3}
+options = {widht = 0.5, stages = "all"}
+pretrained = "gone.safetensors"
+[text_encoder]
+name = "/gone/bert"
+"""
+
+
+def test_options_and_missing_sources_are_told_with_the_rest(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text(f"epoch = 3\n{ALL_WRONG}")
+    with pytest.raises(DataError, match=r"cannot be used \(5 problems\)") as caught:
+        read_config(path, sources=True)
+    options = "widht: unknown; did you mean 'width'?; stages: Input should be a valid integer"
+    cells = "grid: Input should be int | tuple[int, int, int]; cells: unknown; there are grid"
+    message = str(caught.value)
+    assert f"{path} epoch: unknown setting" in message
+    assert f"{path} image_encoder.options: {options}" in message
+    assert f"{path} image_encoder.pooling_options: {cells}" in message
+    assert f"{path} image_encoder.pretrained: there is no file gone.safetensors" in message
+    assert f"{path} text_encoder.name: there is no folder /gone/bert" in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (
+            "name = 'resnet11'",
+            r"image_encoder\.name: no image encoder is named 'resnet11'",
+        ),
+        ("pooling_options = {grid = 3}", r"pooling_options: grid: unknown; there are none"),
+        ("revision = 'main'", r"image_encoder\.revision: .* name one as 'pretrained'"),
+        ("pooling = 'gird'", r"image_encoder\.pooling: Input should be 'avg', 'gem'"),
+    ],
+)
+def test_image_encoders_that_are_not_there_are_refused(tmp_path, settings, told):
+    (tmp_path / "a.toml").write_text(f"[image_encoder]\n{settings}")
+    with pytest.raises(DataError, match=told):
+        read_config(tmp_path / "a.toml")
+
+
+def test_a_wrong_name_makes_no_second_problem(tmp_path):
+    (tmp_path / "a.toml").write_text(
+        "[image_encoder]\nname = 'x'\noptions = {width = 1.0}\npooling = 'y'\n"
+        "pooling_options = {grid = 3}\npretrained = ''\nrevision = 'main'\nfreeze_stages = 1\n"
+    )
+    with pytest.raises(DataError, match=r"\(3 problems\)"):
+        read_config(tmp_path / "a.toml")

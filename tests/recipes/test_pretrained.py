@@ -139,3 +139,45 @@ def test_adapters_and_chunks_train_and_resume(
     assert (model.text_encoder.pooling, model.text_encoder.max_length) == ("cls", 6)
     assert model.text_encoder.tokenize.chunking.max_chunks == 3
     assert json.loads((tmp_path / "stopped" / "config.json").read_text())["text_encoder"]["lora"]
+
+
+def test_a_pooling_takes_its_options(make_config):
+    settings = {"pooling": "grid", "pooling_options": {"grid": [1, 2, 3]}}
+    model = build_model(make_config(image_encoder=settings))
+    assert model.image_encoder.settings.pooling == ("grid", {"grid": (1, 2, 3)})
+
+
+def test_a_revision_reaches_the_hub(make_config, monkeypatch, weights_file):
+    asked = []
+
+    def find(pretrained, revision):
+        asked.append((pretrained, revision))
+        return weights_file
+
+    monkeypatch.setattr("selip_core.encoders.creation.find_weights", find)
+    settings = {"pretrained": "owner/model", "revision": "v2"}
+    build_model(make_config(image_encoder=settings))
+    assert asked == [("owner/model", "v2")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"image_encoder": {"pooling": "cls"}},
+            "image_encoder cannot be made: pooling 'cls' needs",
+        ),
+        (
+            {"image_encoder": {"pooling": "attention", "pooling_options": {"heads": 0}}},
+            "image_encoder cannot be made: heads must be",
+        ),
+        (
+            {"image_encoder": {"name": "vit_small", "options": {}}, "data": {"size": (16, 16, 20)}},
+            r"data\.size does not suit image_encoder\.name: .*nearest right shape",
+        ),
+    ],
+)
+def test_what_cannot_be_made_is_told_before_data_is_read(make_config, tmp_path, changes, message):
+    config = make_config(**changes)
+    with pytest.raises(ValueError, match=message):
+        pretrain(tmp_path / "no-manifest.jsonl", config, tmp_path / "run", progress=False)

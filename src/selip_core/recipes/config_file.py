@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -11,17 +12,23 @@ from pydantic import ValidationError
 
 from selip_core.errors import DataError, Problem, did_you_mean
 from selip_core.recipes.config import PretrainConfig
+from selip_core.recipes.sources import missing_sources
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
-def read_config(path: str | os.PathLike[str]) -> PretrainConfig:
+def read_config(path: str | os.PathLike[str], sources: bool = False) -> PretrainConfig:
     """The settings in a ``.toml`` or ``.json`` file; what it leaves out keeps its default.
 
+    Args:
+        path: The file.
+        sources: Look also for what the settings name: a new run will read it. Image weights of the
+            Hugging Face hub are downloaded then.
+
     Raises:
-        DataError: If the file is not valid, or a setting is unknown or out of range: each named
-            with its place, all at once.
+        DataError: If the file is not valid, a setting is unknown or out of range, or a source is
+            not there: each named with its place, all at once.
         ValueError: If the name of the file ends in neither.
         OSError: If the file cannot be read.
 
@@ -37,14 +44,19 @@ def read_config(path: str | os.PathLike[str]) -> PretrainConfig:
         values = _parse(path)
     except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read", [Problem(str(path), str(error))]) from error
+    wrong = [*_wrong(values), *(missing_sources(values) if sources else ())]
+    if wrong:
+        problems = [Problem(f"{path} {'.'.join(place)}", message) for place, message in wrong]
+        raise DataError(f"{path} holds settings that cannot be used", problems)
+    return PretrainConfig.model_validate(values)
+
+
+def _wrong(values: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     try:
-        return PretrainConfig.model_validate(values)
+        PretrainConfig.model_validate(values)
     except ValidationError as error:
-        problems = [
-            Problem(f"{path} {'.'.join(map(str, each['loc']))}", _told(each))
-            for each in error.errors(include_input=False, include_url=False)
-        ]
-        raise DataError(f"{path} holds settings that cannot be used", problems) from error
+        for each in error.errors(include_input=False, include_url=False):
+            yield tuple(map(str, each["loc"])), _told(each)
 
 
 def _told(error: "ErrorDetails") -> str:

