@@ -11,10 +11,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="turn trusted weights of PyTorch (.pth, .pt, .ckpt, .bin) into safetensors",
         description="Turn a pickled file of PyTorch that you trust into safetensors, which cannot "
         "hold code. It is unpickled in a process of its own that knows tensors and plain "
-        "containers only; common settings beside them are skipped, and anything else is refused.",
+        "containers only; common settings beside them are skipped, and anything else is refused. "
+        "OUT is for create_image_encoder(..., pretrained=OUT), or image_encoder.pretrained of the "
+        "settings of selip pretrain.",
         epilog="example: selip convert-weights resnet_50.pth resnet_50.safetensors",
     )
-    parser.add_argument("source", type=Path, metavar="FILE", help="what torch.save wrote")
+    parser.add_argument("source", type=Path, metavar="FILE", help="the file that torch.save wrote")
     parser.add_argument("target", type=Path, metavar="OUT", help="the file to write: .safetensors")
     parser.add_argument(
         "--key",
@@ -26,7 +28,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--prefix",
         default="",
         metavar="TEXT",
-        help="keep only names that begin with it, without it; the header of OUT tells it",
+        help="keep only tensors whose names begin with TEXT, and take it off, such as module. or "
+        "encoder. (default: keep all)",
     )
     parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
     parser.add_argument(
@@ -34,7 +37,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         type=float,
         default=32,
         metavar="GIB",
-        help="refuse files that unpack to more (default: 32)",
+        help="refuse files that unpack to more than so many GiB (default: 32)",
     )
     parser.set_defaults(run=run)
 

@@ -32,10 +32,13 @@ def build_parser() -> argparse.ArgumentParser:
         prog="selip",
         description="Train image-text models on medical volumes and radiology reports, with "
         "targets softened by how alike the reports are.",
-        epilog="A first look, on simulated data: selip demo --out demo",
+        epilog="A first look, on simulated data: selip demo --out demo. What a subcommand takes: "
+        "selip COMMAND --help. Your own data: check-data, then pretrain, then retrieve.",
     )
     parser.add_argument("--version", action="version", version=f"selip {__version__}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="log what is being done")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="log what is being done; stands before COMMAND"
+    )
     subparsers = parser.add_subparsers(title="subcommands", metavar="COMMAND", required=True)
     for name in SUBCOMMANDS:
         module = importlib.import_module(f"selip_core.cli.{name}")

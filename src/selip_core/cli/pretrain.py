@@ -10,24 +10,35 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "pretrain",
         help="train an image and a text encoder on the training rows of a manifest",
         description="Train an image and a text encoder on the training rows of a manifest. The run "
-        "folder gets config.json, history.jsonl (a row an epoch), checkpoint/ and at the end "
-        "model/. Ctrl-C writes a checkpoint; the same command with --resume goes on.",
-        epilog="example: selip pretrain --manifest data/manifest.jsonl --out runs/first",
+        "folder gets config.json (all settings), history.jsonl (a row an epoch), checkpoint/ and "
+        "at the end model/. Ctrl-C writes a checkpoint; the same command with --resume goes on. "
+        "The page 'Bring your own data' of the documentation lists all settings.",
+        epilog="example: selip pretrain --manifest data/manifest.jsonl --config settings.toml "
+        "--out runs/first",
     )
     parser.add_argument(
-        "--manifest", type=Path, required=True, metavar="FILE", help="manifest.jsonl of the data"
+        "--manifest",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="manifest.jsonl of the data; reports.jsonl stands beside it",
     )
     parser.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
-        help="settings, .toml or .json; those it leaves out, or all without it, keep their default",
+        help="settings, .toml or .json; what it leaves out keeps its default (default: all do)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint of the run"
     )
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep preprocessed volumes there")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="keep preprocessed volumes there, for the next run",
+    )
     parser.set_defaults(run=run)
 
 
