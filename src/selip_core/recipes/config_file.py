@@ -46,7 +46,9 @@ def read_config(path: str | os.PathLike[str], sources: bool = False) -> Pretrain
         raise DataError(f"{path} cannot be read", [Problem(str(path), str(error))]) from error
     wrong = [*_wrong(values), *(missing_sources(values) if sources else ())]
     if wrong:
-        problems = [Problem(f"{path} {'.'.join(place)}", message) for place, message in wrong]
+        problems = [
+            Problem(f"{path} {'.'.join(place)}".strip(), message) for place, message in wrong
+        ]
         raise DataError(f"{path} holds settings that cannot be used", problems)
     return PretrainConfig.model_validate(values)
 
