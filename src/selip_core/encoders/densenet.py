@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.options import along_axes, at_width, require_counts
+from selip_core.encoders.options import along_axes, at_width, require_counts, require_rates
 from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.sequence import run_stages
@@ -36,6 +36,7 @@ class DenseNetEncoder(ImageEncoder):
         stem_stride: Stride of the first convolution, and of the max pooling after it, along each
             axis or for all; (1, 2, 2) keeps few thick slices. The three transitions always halve
             all axes.
+        dropout: Share of channels that are dropped in training, of what every layer gives.
         width: Factor on the channels that the first convolution and every layer give, 64 and 32.
 
     Raises:
@@ -64,15 +65,17 @@ class DenseNetEncoder(ImageEncoder):
         embed_dim: int = 512,
         pooling: PoolingChoice = "avg",
         stem_stride: int | Size = 2,
+        dropout: float = 0.0,
         width: float = 1.0,
     ) -> None:
         super().__init__()
         require_counts(in_channels=in_channels, embed_dim=embed_dim)
+        require_rates(dropout=dropout)
         if depth not in DEPTHS:
             raise ValueError(f"depth must be one of {DEPTHS}, got {depth}")
         stem_stride = along_axes("stem_stride", stem_stride)
         self.embed_dim = embed_dim
-        self.network = _build_network(depth, in_channels, stem_stride, width)
+        self.network = _build_network(depth, in_channels, stem_stride, dropout, width)
         strides = strides_of([stem_stride, stem_stride, HALVED, HALVED, HALVED])
         # The last transition averages two voxels along each axis, so it must be given two.
         d, h, w = strides[-2]
@@ -115,7 +118,9 @@ def _channels_of(stage: list[nn.Module]) -> int:
     return next(last_norm.parameters()).numel()
 
 
-def _build_network(depth: int, in_channels: int, stem_stride: Size, width: float) -> "DenseNet":
+def _build_network(
+    depth: int, in_channels: int, stem_stride: Size, dropout: float, width: float
+) -> "DenseNet":
     from monai.networks.nets import densenet
 
     network: DenseNet = getattr(densenet, f"DenseNet{depth}")(
@@ -124,6 +129,7 @@ def _build_network(depth: int, in_channels: int, stem_stride: Size, width: float
         out_channels=1,
         growth_rate=at_width(32, width),
         init_features=at_width(64, width),
+        dropout_prob=dropout,
     )
     network.class_layers = nn.Sequential(network.class_layers[0])
     stem: nn.Conv3d = network.features[0]  # type: ignore[assignment]

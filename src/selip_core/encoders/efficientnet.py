@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.options import along_axes, require_counts
+from selip_core.encoders.options import along_axes, require_counts, require_rates
 from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.sequence import run_stages
@@ -35,6 +35,9 @@ class EfficientNetEncoder(ImageEncoder):
         pooling: As in :func:`~selip_core.encoders.create_image_encoder`.
         stem_stride: Stride of the first convolution, along each axis or for all; (1, 2, 2) halves
             few thick slices once less. Later strides always halve all axes.
+        drop_path: Share of volumes whose last block is left out in training (stochastic depth, as
+            MONAI's ``drop_connect_rate``); from the first block on, which is never left out, it
+            grows evenly. As published it is 0.2.
 
     Raises:
         ValueError: If the variant is unknown, or if an option is out of its range.
@@ -50,8 +53,7 @@ class EfficientNetEncoder(ImageEncoder):
     Source:
         Tan and Le 2019 (arXiv 1905.11946). MONAI pads for the size of the images in that paper;
         here each volume is padded by the same rule for its own size. Depthwise convolutions start
-        with the variance of the authors' code, which MONAI's do not. In training, whole blocks are
-        dropped at random (stochastic depth), as published.
+        with the variance of the authors' code, which MONAI's do not.
     """
 
     network: "EfficientNet"
@@ -63,14 +65,16 @@ class EfficientNetEncoder(ImageEncoder):
         embed_dim: int = 512,
         pooling: PoolingChoice = "avg",
         stem_stride: int | Size = 2,
+        drop_path: float = 0.2,
     ) -> None:
         super().__init__()
         require_counts(in_channels=in_channels, embed_dim=embed_dim)
+        require_rates(drop_path=drop_path)
         if variant not in VARIANTS:
             raise ValueError(f"variant must be one of {list(VARIANTS)}, got {variant!r}")
         stem_stride = along_axes("stem_stride", stem_stride)
         self.embed_dim = embed_dim
-        self.network = _build_network(variant, in_channels, stem_stride)
+        self.network = _build_network(variant, in_channels, stem_stride, drop_path)
         strides = strides_of([stem_stride, HALVED, HALVED, HALVED, HALVED])
         spec = ImageEncoderSpec(
             in_channels=in_channels,
@@ -129,8 +133,14 @@ def _channels_of(stage: list[nn.Module]) -> int:
     return bias_of_last_norm.numel()
 
 
-def _build_network(variant: str, in_channels: int, stem_stride: Size) -> "EfficientNet":
-    from monai.networks.nets.efficientnet import EfficientNetBNFeatures, MBConvBlock
+def _build_network(
+    variant: str, in_channels: int, stem_stride: Size, drop_path: float
+) -> "EfficientNet":
+    from monai.networks.nets.efficientnet import (
+        EfficientNetBNFeatures,
+        MBConvBlock,
+        efficientnet_params,
+    )
 
     network = EfficientNetBNFeatures(
         f"efficientnet-{variant}",
@@ -142,8 +152,11 @@ def _build_network(variant: str, in_channels: int, stem_stride: Size) -> "Effici
     stem: nn.Conv3d = network._conv_stem  # type: ignore[assignment]
     stem.stride = stem_stride
     network._conv_stem_padding = SamePadding(stem)
+    *_, published = efficientnet_params[f"efficientnet-{variant}"]
     for block in network._blocks.modules():
         if isinstance(block, MBConvBlock):  # all its other kernels are one voxel
+            rate = block.drop_connect_rate or 0.0
+            block.drop_connect_rate = rate * drop_path / published
             convolution = block._depthwise_conv
             block._depthwise_conv_padding = SamePadding(convolution)
             # MONAI divides by the channels too, though each sees one: maps would start near zero.

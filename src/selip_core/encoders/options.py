@@ -68,5 +68,24 @@ def at_width(channels: int, width: float) -> int:
     return int(width * channels)
 
 
+def require_rates(**rates: float) -> None:
+    """Refuse what is no share of values or blocks that can be dropped.
+
+    Args:
+        **rates: The options by their names.
+
+    Raises:
+        ValueError: If one is not at least 0 and below 1.
+
+    Example:
+        >>> require_rates(dropout=0.1, drop_path=1.0)
+        Traceback (most recent call last):
+        ValueError: drop_path must be at least 0 and below 1, got 1.0
+    """
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise ValueError(f"{name} must be at least 0 and below 1, got {rate}")
+
+
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -151,7 +151,7 @@ def all_options(settings: ImageEncoderSettings) -> dict[str, Any]:
     return defaults | dict(settings.options)
 
 
-def _require_name(name: str) -> None:
+def _require_name(name: object) -> None:
     if callable(name):
         raise ValueError(
             "register_image_encoder must be given a name: write @register_image_encoder"

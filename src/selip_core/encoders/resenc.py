@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool3d
 
 from selip_core._optional import require
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.options import along_axes, at_width, require_counts
+from selip_core.encoders.options import along_axes, at_width, require_counts, require_rates
 from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.spec import ImageEncoderSpec, Size
@@ -45,6 +45,8 @@ class ResEncUNetEncoder(ImageEncoder):
         kernel_sizes: Odd size of the kernels, of all stages or of each, for each axis or for all.
         features_per_stage: Channels of each stage; by default 32, doubled to at most 320.
         n_blocks_per_stage: Residual blocks of each stage; by default 1, 3, 4, then 6.
+        drop_path: Share of volumes for which a block is left out in training (stochastic depth),
+            the same for every block.
         width: Factor on the channels of all stages.
 
     Raises:
@@ -76,10 +78,12 @@ class ResEncUNetEncoder(ImageEncoder):
         kernel_sizes: int | Sequence[int | Sequence[int]] = 3,
         features_per_stage: Sequence[int] | None = None,
         n_blocks_per_stage: Sequence[int] | None = None,
+        drop_path: float = 0.0,
         width: float = 1.0,
     ) -> None:
         super().__init__()
         require_counts(in_channels=in_channels, embed_dim=embed_dim)
+        require_rates(drop_path=drop_path)
         count = _count_stages(strides)
         if isinstance(kernel_sizes, int):
             kernel_sizes = [kernel_sizes] * count
@@ -94,7 +98,9 @@ class ResEncUNetEncoder(ImageEncoder):
         kernels = [_odd(size) for size in kernel_sizes]
         features = [at_width(channels, width) for channels in features_per_stage]
         self.embed_dim = embed_dim
-        self.network = _build_network(in_channels, steps, kernels, features, n_blocks_per_stage)
+        self.network = _build_network(
+            in_channels, steps, kernels, features, n_blocks_per_stage, drop_path
+        )
         self.pooling = create_pooling(pooling, features[-1], embed_dim)
         self.spec = _describe(in_channels, steps, features).count_parameters(self)
 
@@ -132,7 +138,7 @@ class PartialAverage(nn.Module):
         return avg_pool3d(x, window, ceil_mode=True)
 
 
-def _count_stages(strides: Sequence[int | Sequence[int]]) -> int:
+def _count_stages(strides: Any) -> int:
     if isinstance(strides, str) or not isinstance(strides, Sequence):
         raise ValueError(
             "strides must have one entry a stage, each a whole number or three of them, as in "
@@ -172,6 +178,7 @@ def _build_network(
     kernel_sizes: Sequence[Size],
     features: Sequence[int],
     blocks: Sequence[int],
+    drop_path: float,
 ) -> "ResidualEncoder":
     library = require("dynamic_network_architectures.building_blocks.residual_encoders", "nnunet")
     options: dict[str, Any] = {
@@ -180,6 +187,7 @@ def _build_network(
         "norm_op_kwargs": {"eps": 1e-5, "affine": True},
         "nonlin": nn.LeakyReLU,
         "nonlin_kwargs": {"inplace": True},
+        "stochastic_depth_p": drop_path,
     }
     network: ResidualEncoder = library.ResidualEncoder(
         in_channels,

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.options import at_width, require_counts
+from selip_core.encoders.options import at_width, require_counts, require_rates
 from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.sequence import run_stages
@@ -31,6 +31,8 @@ class SegResNetEncoder(ImageEncoder):
         embed_dim: Length of an embedding.
         pooling: As in :func:`~selip_core.encoders.create_image_encoder`.
         blocks: Residual blocks of each map; as many maps.
+        dropout: Share of channels that are dropped in training, of what the first convolution
+            gives; 0.2 as published.
         width: Factor on the channels, 32 in the first map; MONAI's weights for brain tumours
             have 16.
 
@@ -58,15 +60,17 @@ class SegResNetEncoder(ImageEncoder):
         embed_dim: int = 512,
         pooling: PoolingChoice = "avg",
         blocks: Sequence[int] = (1, 2, 2, 4),
+        dropout: float = 0.0,
         width: float = 1.0,
     ) -> None:
         super().__init__()
         require_counts(in_channels=in_channels, embed_dim=embed_dim)
+        require_rates(dropout=dropout)
         channels = at_width(32, width)
         if not blocks or min(blocks) < 1:
             raise ValueError(f"blocks must be at least 1 for every map, got {blocks}")
         self.embed_dim = embed_dim
-        self.network = _build_network(in_channels, channels, blocks)
+        self.network = _build_network(in_channels, channels, blocks, dropout)
         strides = strides_of([(1, 1, 1), *[HALVED] * (len(blocks) - 1)])
         spec = ImageEncoderSpec(
             in_channels=in_channels,
@@ -80,7 +84,8 @@ class SegResNetEncoder(ImageEncoder):
     def stages(self) -> list[list[nn.Module]]:
         """Return the blocks of each map; the first also has the first convolution."""
         first, *later = self.network.down_layers
-        return [[self.network.convInit, first], *([stage] for stage in later)]
+        stem = [self.network.convInit, self.network.dropout]
+        return [[*stem, first], *([stage] for stage in later)]
 
     def forward_features(
         self, x: Float[Tensor, "b c d h w"]
@@ -89,13 +94,16 @@ class SegResNetEncoder(ImageEncoder):
         return run_stages(self, x)
 
 
-def _build_network(in_channels: int, channels: int, blocks: Sequence[int]) -> "SegResNet":
+def _build_network(
+    in_channels: int, channels: int, blocks: Sequence[int], dropout: float
+) -> "SegResNet":
     from monai.networks.nets.segresnet import SegResNet
 
     network = SegResNet(
         spatial_dims=3,
         init_filters=channels,
         in_channels=in_channels,
+        dropout_prob=dropout,
         norm=("GROUP", {"num_groups": math.gcd(8, channels)}),
         blocks_down=tuple(blocks),
         blocks_up=(),

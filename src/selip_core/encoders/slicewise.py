@@ -47,7 +47,8 @@ class SliceEncoder(ImageEncoder):
             ``gradient_checkpointing`` it bounds the memory also in training. Batch normalisation
             then takes its statistics from as many slices.
         model_options: More arguments of ``timm.create_model`` that tell of the network, such as
-            ``{"drop_path_rate": 0.1}``; where weights are is not for them to say.
+            ``{"drop_path_rate": 0.1}``, or ``drop_rate`` and ``proj_drop_rate`` for dropout; where
+            weights are is not for them to say.
 
     Raises:
         ImportError: If timm or torchvision is missing; the message tells what to install.

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.options import along_axes, at_width, require_counts
+from selip_core.encoders.options import along_axes, at_width, require_counts, require_rates
 from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.spec import ImageEncoderSpec, Size
@@ -45,6 +45,10 @@ class SwinEncoder(ImageEncoder):
         heads: Heads of the attention in each stage.
         use_v2: Whether a residual convolution stands before each stage (SwinUNETR-V2, and VoCo's
             weights).
+        dropout: Share of values that are dropped in training, of patches and after attention and
+            linear layers.
+        drop_path: Share of volumes whose last block is left out in training (stochastic depth);
+            from the first block on, which is never left out, it grows evenly.
         width: Factor on the channels of all stages.
 
     Raises:
@@ -77,17 +81,20 @@ class SwinEncoder(ImageEncoder):
         depths: Sequence[int] = (2, 2, 2, 2),
         heads: Sequence[int] = (3, 6, 12, 24),
         use_v2: bool = False,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
         width: float = 1.0,
     ) -> None:
         super().__init__()
         require_counts(in_channels=in_channels, embed_dim=embed_dim)
+        require_rates(dropout=dropout, drop_path=drop_path)
         channels = at_width(channels, width)
         patch_size = along_axes("patch_size", patch_size)
         window = along_axes("window", window)
         _check_options(channels, depths, heads)
         self.embed_dim = embed_dim
         self.network = _build_network(
-            channels, in_channels, patch_size, window, depths, heads, use_v2
+            channels, in_channels, patch_size, window, depths, heads, use_v2, dropout, drop_path
         )
         spec = _describe(channels, in_channels, patch_size, use_v2)
         self.pooling = create_pooling(pooling, spec.stage_channels[-1], embed_dim)
@@ -103,7 +110,7 @@ class SwinEncoder(ImageEncoder):
     ) -> list[Float[Tensor, "b stage_c stage_d stage_h stage_w"]]:
         """Return the normalised map of the patches and that of every stage."""
         self.check_input(x)
-        x = self.run_stage(self.network.patch_embed, x)
+        x = self.network.pos_drop(self.run_stage(self.network.patch_embed, x))
         maps = [x]
         for layer, blocks in self._layers():
             mask = _mask(layer, x)
@@ -173,6 +180,8 @@ def _build_network(
     depths: Sequence[int],
     heads: Sequence[int],
     use_v2: bool,
+    dropout: float,
+    drop_path: float,
 ) -> "SwinTransformer":
     from monai.networks.nets.swin_unetr import SwinTransformer
 
@@ -186,6 +195,8 @@ def _build_network(
             depths=depths,
             num_heads=heads,
             use_v2=use_v2,
+            drop_rate=dropout,
+            drop_path_rate=drop_path,
             spatial_dims=3,
         )
     return network.to(torch.get_default_device())

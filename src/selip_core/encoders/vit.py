@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from selip_core.encoders.interface import ImageEncoder
-from selip_core.encoders.options import along_axes, at_width, require_counts
+from selip_core.encoders.options import along_axes, at_width, require_counts, require_rates
 from selip_core.encoders.patches import drop_hidden, replace_hidden, resize_positions
 from selip_core.encoders.pooling import ClassTokenPooling, PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
@@ -51,6 +51,8 @@ class ViTEncoder(ImageEncoder):
             needs it.
         qkv_bias: Whether queries, keys and values have a bias; those of MONAI's published weights
             have none.
+        dropout: Share of values that are dropped in training, after patches get their positions,
+            and after attention and linear layers.
         width: Factor on the length of a token.
 
     Raises:
@@ -86,10 +88,12 @@ class ViTEncoder(ImageEncoder):
         layers: int = 12,
         class_token: bool | None = None,
         qkv_bias: bool = False,
+        dropout: float = 0.0,
         width: float = 1.0,
     ) -> None:
         super().__init__()
         require_counts(in_channels=in_channels, embed_dim=embed_dim, heads=heads)
+        require_rates(dropout=dropout)
         channels = at_width(channels, width)
         patch_size = along_axes("patch_size", patch_size)
         native_size = along_axes("native_size", native_size)
@@ -98,7 +102,7 @@ class ViTEncoder(ImageEncoder):
         self.heads = heads
         self.native_grid = _grid(native_size, patch_size)
         self.network = _build_network(
-            channels, heads, in_channels, patch_size, native_size, layers, qkv_bias
+            channels, heads, in_channels, patch_size, native_size, layers, qkv_bias, dropout
         )
         made = create_pooling(pooling, channels, embed_dim, class_token=True)
         needs_class_token = isinstance(made, ClassTokenPooling)
@@ -206,6 +210,7 @@ class ViTEncoder(ImageEncoder):
             tokens = replace_hidden(tokens, mask, mask_token)
         positions = embedding.position_embeddings
         tokens = tokens + resize_positions(positions, self.native_grid, self._grid_of(x))
+        tokens = embedding.dropout(tokens)
         if mask is not None and mask_token is None:
             tokens = drop_hidden(tokens, mask)
         class_token = [token.expand(len(tokens), 1, -1) for token in self.class_token]
@@ -244,6 +249,7 @@ def _build_network(
     native_size: Size,
     layers: int,
     qkv_bias: bool,
+    dropout: float,
 ) -> "ViT":
     from monai.networks.nets.vit import ViT
 
@@ -256,6 +262,7 @@ def _build_network(
         num_layers=layers,
         num_heads=heads,
         qkv_bias=qkv_bias,
+        dropout_rate=dropout,
     )
     for block in network.blocks:
         # Never run without cross attention, so no gradient would reach them.
@@ -263,6 +270,8 @@ def _build_network(
         block.norm_cross_attn = nn.Identity()
         # The same attention, without the table of patches by patches.
         block.attn.use_flash_attention = True  # type: ignore[union-attr]
+        # There MONAI would drop weights of the attention in evaluation mode too.
+        block.attn.dropout_rate = 0.0  # type: ignore[union-attr]
     return network
 
 

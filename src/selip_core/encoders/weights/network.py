@@ -76,11 +76,12 @@ def untold_options(
     """Return what weights were trained with and the encoder was made with, where it has them."""
     # Some stems are one and the same in an encoder without the later stages.
     alike = getattr(encoder, "same_stems", ())
-    return {
-        option: (theirs, theirs if theirs in alike else getattr(encoder, option))
-        for option, theirs in trained_with.items()
-        if isinstance(getattr(encoder, option, None), str | int)
-    }
+    told: dict[str, tuple[str | int | None, str | int]] = {}
+    for option, theirs in trained_with.items():
+        ours = getattr(encoder, option, None)
+        if isinstance(ours, str | int):
+            told[option] = (theirs, theirs if theirs is not None and theirs in alike else ours)
+    return told
 
 
 def patch_grid(encoder: ImageEncoder, count: int) -> Size | None:

@@ -1,0 +1,56 @@
+"""Dropout and stochastic depth: the libraries' own, where they have them."""
+
+import pytest
+import torch
+
+OPTIONS = [
+    ("vit_small", "dropout"),
+    ("swin_tiny", "dropout"),
+    ("swin_tiny", "drop_path"),
+    ("densenet121", "dropout"),
+    ("efficientnet_b0", "drop_path"),
+    ("segresnet", "dropout"),
+    ("resenc_unet", "drop_path"),
+]
+each_option = pytest.mark.parametrize(("encoder", "option"), OPTIONS)
+
+
+def volumes(encoder):
+    size = encoder.spec.nearest_size(tuple(2 * size for size in encoder.spec.minimum_size))
+    return torch.randn(2, 1, *size, generator=torch.Generator().manual_seed(0))
+
+
+@each_option
+@torch.no_grad()
+def test_drops_in_training_alone(create_small, encoder, option):
+    made = create_small(encoder, **{option: 0.5})
+    never = create_small(encoder, **{option: 0.0})
+    never.load_state_dict(made.state_dict())  # there are no parameters in it
+    x = volumes(made)
+    expected = never.eval()(x)
+    torch.testing.assert_close(made.eval()(x), expected, rtol=0, atol=0)
+    torch.testing.assert_close(made(x), expected, rtol=0, atol=0)
+    first, second = made.train()(x), made(x)
+    assert not torch.allclose(first, second, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(never.train()(x), never(x))
+
+
+@each_option
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
+def test_refuses_what_is_no_share(create_small, encoder, option, rate):
+    with pytest.raises(ValueError, match=f"{option} must be at least 0 and below 1, got {rate}"):
+        create_small(encoder, **{option: rate})
+
+
+def test_efficientnets_drop_as_published(create_small):
+    theirs = pytest.importorskip("monai.networks.nets.efficientnet")
+    published = theirs.EfficientNetBNFeatures("efficientnet-b0", pretrained=False, spatial_dims=3)
+
+    def rates(network):
+        blocks = [m for m in network.modules() if isinstance(m, theirs.MBConvBlock)]
+        return [block.drop_connect_rate for block in blocks]
+
+    assert rates(create_small("efficientnet_b0").network) == pytest.approx(rates(published))
+    assert rates(create_small("efficientnet_b0", drop_path=0.1).network) == pytest.approx(
+        [rate / 2 for rate in rates(published)]
+    )
