@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class DataError(ValueError):
         problems: Everything found; at least one.
 
     Attributes:
+        summary: As given.
         problems: All of them.
 
     Example:
@@ -56,6 +58,7 @@ class DataError(ValueError):
     """
 
     def __init__(self, summary: str, problems: Iterable[Problem]) -> None:
+        self.summary = summary
         self.problems = tuple(problems)
         count = len(self.problems)
         lines = [f"{summary} ({count} {'problem' if count == 1 else 'problems'})"]
@@ -63,3 +66,7 @@ class DataError(ValueError):
         if count > SHOWN:
             lines.append(f"... and {count - SHOWN} more")
         super().__init__("\n  ".join(lines))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, tuple[Problem, ...]]]:
+        """Let the error travel whole between processes."""
+        return type(self), (self.summary, self.problems)
