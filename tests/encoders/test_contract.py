@@ -31,7 +31,12 @@ LARGEST = {
         "vit_*",
     )
 }
-SHALLOW = {"swin_tiny": {"depths": (2, 1, 1, 1)}}
+SHALLOW = {
+    "swin_tiny": {"depths": (2, 1, 1, 1)},
+    "resnet50": {"stages": 2},
+    "resenc_unet": {"strides": (1, 2, 2), "n_blocks_per_stage": (1, 1, 1)},
+    "segresnet": {"blocks": (1, 1)},
+}
 """What to compile fewer blocks of: one stage with a shifted window tells as much as four."""
 
 

@@ -41,6 +41,12 @@ def small(timm):
     return create
 
 
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def without_numbers(timm, request):
+    """An encoder on the device "meta", made once: drawing its weights takes longest."""
+    return SliceEncoder(request.param).to("meta")
+
+
 def volumes(batch=2, channels=1, size=(5, 64, 96)):
     return torch.randn(batch, channels, *size, generator=torch.Generator().manual_seed(0))
 
@@ -55,9 +61,8 @@ def test_maps_are_those_of_every_slice(small):
                 torch.testing.assert_close(ours[:, :, index], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", ARCHITECTURES)
-def test_pyramid_is_as_its_spec_says(timm, model):
-    encoder = SliceEncoder(model).to("meta")
+def test_pyramid_is_as_its_spec_says(without_numbers):
+    encoder = without_numbers
     spec = encoder.spec
     size = (3, 2 * spec.divisor[1], 3 * spec.divisor[2])
     maps = encoder.forward_features(torch.empty(1, 1, *size, device="meta"))
@@ -65,9 +70,8 @@ def test_pyramid_is_as_its_spec_says(timm, model):
     assert [tuple(m.shape[2:]) for m in maps] == spec.stage_sizes(size)
 
 
-@pytest.mark.parametrize("model", ARCHITECTURES)
-def test_stages_hold_every_parameter_once(timm, model):
-    encoder = SliceEncoder(model)
+def test_stages_hold_every_parameter_once(without_numbers):
+    encoder = without_numbers
     held = [id(p) for stage in encoder.stages() for part in stage for p in part.parameters()]
     expected = {id(p) for p in encoder.parameters()} - {id(p) for p in encoder.pooling.parameters()}
     assert len(held) == len(set(held))
