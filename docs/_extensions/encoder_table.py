@@ -59,7 +59,9 @@ def row_of(name: str) -> list[str]:
         name,
         f"{spec.parameter_count / 1e6:.1f} M",
         f"{by_axis(spec.stage_strides[0])} to {by_axis(spec.stage_strides[-1])}",
-        f"{by_axis(spec.minimum_size)} or more" + multiples(spec.divisor),
+        f"{by_axis(spec.minimum_size)} or more"
+        + multiples(spec.divisor)
+        + above(spec.normalized_stride),
         network_of(encoder),
         weights,
     ]
@@ -73,6 +75,11 @@ def by_axis(size: Size) -> str:
 def multiples(divisor: Size) -> str:
     """Return what sizes must be multiples of, if anything."""
     return "" if divisor == (1, 1, 1) else f", multiples of {by_axis(divisor)}"
+
+
+def above(stride: Size | None) -> str:
+    """Return what one axis must be larger than, if anything."""
+    return "" if stride is None else f", above {by_axis(stride)} along an axis"
 
 
 def network_of(encoder: ImageEncoder) -> str:

@@ -106,6 +106,14 @@ def test_origin_spacing_and_intensity_are_inherited(encoder, tmp_path):
     assert "400 studies" in card
 
 
+def test_the_card_tells_the_smallest_volumes(encoder, tmp_path):
+    encoder.spec = replace(encoder.spec, minimum_size=(2, 4, 4), normalized_map=0)
+    encoder.save_pretrained(tmp_path / "encoder")
+    stride = " x ".join(map(str, encoder.spec.stage_strides[0]))
+    card = (tmp_path / "encoder" / "README.md").read_text(encoding="utf-8")
+    assert f"at least 2 x 4 x 4, multiples of 1 x 1 x 1, above {stride} along an axis" in card
+
+
 def test_what_is_about_training_stays_out(encoder, tmp_path):
     encoder.freeze(2)
     encoder.gradient_checkpointing = True

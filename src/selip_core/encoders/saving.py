@@ -139,8 +139,9 @@ def _facts(encoder: ImageEncoder) -> Mapping[str, str]:
     return {
         "Image encoder": f"{_made(settings)}{spec.parameter_count:,} parameters",
         "Volumes": f"channels: {spec.in_channels}; depth x height x width at least "
-        f"{_told(spec.minimum_size)}, multiples of {_told(spec.divisor)}; axes grow to "
-        f"{spec.orientation}",
+        f"{_told(spec.minimum_size)}, multiples of {_told(spec.divisor)}"
+        + (f", above {_told(above)} along an axis" if (above := spec.normalized_stride) else "")
+        + f"; axes grow to {spec.orientation}",
         "Voxels": f"{_told(spec.spacing)} mm"
         if spec.spacing
         else "of any size, as far as is known",

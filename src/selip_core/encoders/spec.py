@@ -52,6 +52,11 @@ class ImageEncoderSpec:
     parameter_count: int = 0
     weights: WeightsSource | None = None
 
+    @property
+    def normalized_stride(self) -> Size | None:
+        """Input voxels per voxel of the normalised map; a volume must be larger along an axis."""
+        return None if self.normalized_map is None else self.stage_strides[self.normalized_map]
+
     def count_parameters(self, encoder: nn.Module) -> Self:
         """Return this with the number of parameters of the encoder it describes."""
         return replace(self, parameter_count=sum(p.numel() for p in encoder.parameters()))
@@ -122,10 +127,12 @@ class ImageEncoderSpec:
         return depth, height, width
 
     def _two_voxels(self) -> str:
-        if self.normalized_map is None:
+        if self.normalized_stride is None:
             return ""
-        stride = self.stage_strides[self.normalized_map]
-        return f", above {stride} along one axis or more (one voxel alone cannot be normalised)"
+        return (
+            f", above {self.normalized_stride} along one axis or more (one voxel alone cannot be "
+            "normalised)"
+        )
 
     def _nearest_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
         if len(shape) > 5:
