@@ -146,5 +146,3 @@ ARMS: dict[str, Arm] = {
     "oracle": Arm("the simulator's own lesions, to the power 8: control", "oracle"),
 }
 """All arms by name."""
-
-TARGETLESS = frozenset(name for name, arm in ARMS.items() if arm.target is None)
