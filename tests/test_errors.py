@@ -15,3 +15,7 @@ def test_an_error_travels_whole_between_processes():
     error = DataError("a.jsonl", [Problem("a.jsonl:2", "wrong")])
     received = pickle.loads(pickle.dumps(error))
     assert (str(received), received.problems) == (str(error), error.problems)
+
+
+def test_of_a_text_alone_the_text_is_told():
+    assert str(DataError("worker 0 says: a.jsonl:2: wrong")) == "worker 0 says: a.jsonl:2: wrong"

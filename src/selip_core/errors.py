@@ -43,7 +43,8 @@ class DataError(ValueError):
 
     Args:
         summary: What was being done, such as ``"manifest.jsonl cannot be read"``.
-        problems: Everything found; at least one.
+        problems: Everything found; none where the summary tells all, as PyTorch's data loader
+            makes of an error in a worker.
 
     Attributes:
         summary: As given.
@@ -57,11 +58,12 @@ class DataError(ValueError):
           a.jsonl:2: expected an object
     """
 
-    def __init__(self, summary: str, problems: Iterable[Problem]) -> None:
+    def __init__(self, summary: str, problems: Iterable[Problem] = ()) -> None:
         self.summary = summary
         self.problems = tuple(problems)
         count = len(self.problems)
-        lines = [f"{summary} ({count} {'problem' if count == 1 else 'problems'})"]
+        counted = f" ({count} {'problem' if count == 1 else 'problems'})" if count else ""
+        lines = [summary + counted]
         lines += map(str, self.problems[:SHOWN])
         if count > SHOWN:
             lines.append(f"... and {count - SHOWN} more")

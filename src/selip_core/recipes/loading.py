@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from selip_core.data import VolumeDataset
+from selip_core.errors import DataError
 from selip_core.recipes.interruption import ignore_interrupt
 
 
@@ -35,7 +36,7 @@ def load_batches(
     for batch in batches:
         try:
             yield next(items)
-        except RuntimeError:
+        except (RuntimeError, DataError):
             # A worker's error comes as one text with a traceback: read here, it is itself again.
             for index in batch:
                 volumes[index]
