@@ -61,6 +61,18 @@ MEASURES: dict[str, Callable[[Row], float]] = {
 }
 """What is read off each row, by name."""
 
+CONTRASTS = (
+    ("best8", "identical"),
+    ("best8", "mean8"),
+    ("best8", "best1"),
+    ("best8", "shuffled"),
+    ("best8", "oracle"),
+    ("best8 unique", "clip unique"),
+    ("best8 unique", "best8"),
+    ("paper as trained", "clip unique"),
+)
+"""Arms whose difference is asked for besides that from CLIP."""
+
 CHANCE: dict[str, Callable[[Row], float]] = {
     name: lambda row, name=name: statistics.fmean(  # type: ignore[misc]
         row["test"][f"{way} {name}"]["chance"] for way in BOTH_WAYS
@@ -98,6 +110,7 @@ def summarise(rows: Mapping[str, Row]) -> dict[str, Any]:
         "arms": {name: arm.told for name, arm in ARMS.items()},
         "tuning": tuning(rows),
         "main": with_holm(compared(main, rows)),
+        "contrasts": contrasts(main, rows),
         "levels": levels(rows),
         "mechanism": {arm: mechanism(main, arm, rows) for arm in ARMS},
         "not_run": not_run(rows),
@@ -119,13 +132,10 @@ def compared(runs: Iterable[Run], rows: Mapping[str, Row]) -> dict[str, Any]:
     The runs of a level differ in arm and seed, and in what tuning chose for an arm. A seed counts
     for an arm if both its run and that of CLIP are done and have the measure.
     """
-    done = [run for run in runs if run.key in rows and "test" in rows[run.key]]
-    by_arm: dict[str, dict[int, Row]] = {}
-    for run in done:
-        by_arm.setdefault(run.arm, {})[run.seed] = rows[run.key]
+    by_arm = rows_by_arm(runs, rows)
     clip = by_arm.get("clip", {})
     return {
-        "seeds": sorted({run.seed for run in done}),
+        "seeds": sorted({seed for found in by_arm.values() for seed in found}),
         "chance": {
             name: rounded(statistics.fmean(map(read, clip.values())))
             for name, read in CHANCE.items()
@@ -135,21 +145,48 @@ def compared(runs: Iterable[Run], rows: Mapping[str, Row]) -> dict[str, Any]:
     }
 
 
-def compared_arm(found: Mapping[int, Row], clip: Mapping[int, Row]) -> dict[str, Any]:
-    """Return one arm's values by seed and what they are beside CLIP's."""
+def rows_by_arm(runs: Iterable[Run], rows: Mapping[str, Row]) -> dict[str, dict[int, Row]]:
+    """Return the rows of runs that are done, by arm and seed."""
+    by_arm: dict[str, dict[int, Row]] = {}
+    for run in runs:
+        if "test" in rows.get(run.key, {}):
+            by_arm.setdefault(run.arm, {})[run.seed] = rows[run.key]
+    return by_arm
+
+
+def contrasts(runs: Iterable[Run], rows: Mapping[str, Row]) -> list[dict[str, Any]]:
+    """Return the paired differences of some arms from others than CLIP."""
+    by_arm = rows_by_arm(runs, rows)
+    return [
+        {
+            "arm": arm,
+            "than": than,
+            **{
+                name: told["difference"]
+                for name, told in compared_arm(by_arm[arm], by_arm[than]).items()
+                if name in PRIMARY
+            },
+        }
+        for arm, than in CONTRASTS
+        if arm in by_arm and than in by_arm
+    ]
+
+
+def compared_arm(found: Mapping[int, Row], base: Mapping[int, Row]) -> dict[str, Any]:
+    """Return one arm's values by seed and what they are beside another's."""
     told: dict[str, Any] = {}
     for name, read in MEASURES.items():
         values = {seed: read(row) for seed, row in sorted(found.items())}
         known = {seed: value for seed, value in values.items() if not math.isnan(value)}
         pairs = [
-            value - read(clip[seed])
+            value - read(base[seed])
             for seed, value in known.items()
-            if seed in clip and not math.isnan(read(clip[seed]))
+            if seed in base and not math.isnan(read(base[seed]))
         ]
         told[name] = {
             "values": {str(seed): rounded(value) for seed, value in known.items()},
             "mean": rounded(statistics.fmean(known.values())) if known else None,
-            "difference": None if found is clip else rounded(paired_t(pairs)),
+            "difference": None if found is base else rounded(paired_t(pairs)),
         }
     return told
 

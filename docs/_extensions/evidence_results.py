@@ -79,6 +79,15 @@ def primary_cells(told: dict[str, Any]) -> list[str]:
     ]
 
 
+def contrast_rows(result: Result) -> Rows:
+    """Return the differences of arms from others than CLIP."""
+    rows = [
+        [told["arm"], told["than"], *(gain({"difference": told[name]}) for name in PRIMARY)]
+        for told in result["contrasts"]
+    ]
+    return [["arm", "beside", *PRIMARY], *rows]
+
+
 def chance_rows(level: dict[str, Any], names: Sequence[str]) -> Rows:
     """Return the row of chance levels, if there is any."""
     chance = level["chance"]
@@ -164,6 +173,7 @@ def number(value: float | None, form: str = ".3f") -> str:
 
 TABLES: dict[str, Callable[[Result], Rows]] = {
     "evidence-arms": arm_rows,
+    "evidence-contrasts": contrast_rows,
     "evidence-levels": level_rows,
     "evidence-main": main_rows,
     "evidence-not-run": not_run_rows,
