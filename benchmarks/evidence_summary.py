@@ -11,6 +11,7 @@ from typing import Any
 from evidence_plan import RATES, STAGES, TUNE, choose_rates, runs_of, validation_scores
 from evidence_rows import Row, RowFile, rounded
 from evidence_runs import ARMS, Run
+from evidence_shapes import target_masses
 from evidence_statistics import holm, paired_t
 from results import RESULTS, write_result
 from selip_core.files import atomic_path
@@ -84,7 +85,7 @@ CHANCE: dict[str, Callable[[Row], float]] = {
 def write_summary(work: Path) -> None:
     """Write both files of results from the rows of a folder of work."""
     rows = RowFile(work).read()
-    print(write_result("evidence", summarise(rows)))
+    print(write_result("evidence", summarise(rows) | {"abnormal": target_masses(work)}))
     ordered = [rows[run.key] for run in in_order(rows)]
     with atomic_path(RESULTS / "evidence.jsonl") as temporary:
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in ordered]

@@ -34,17 +34,20 @@ def arm_rows(result: Result) -> Rows:
     chosen, mechanism = result["tuning"]["chosen"], result["mechanism"]
     rows = []
     for arm, told in result["arms"].items():
-        shape = mechanism[arm].get("target", {})
+        shape, abnormal = mechanism[arm].get("target", {}), result["abnormal"].get(arm, {})
         rows.append(
             [
                 arm,
                 told,
                 f"{chosen[arm]:g}" if arm in chosen else MISSING,
                 number(shape.get("own_mass")),
+                number(abnormal.get("own_mass")),
+                number(abnormal.get("same_mass")),
                 number(shape.get("positives"), ".1f"),
             ]
         )
-    return [["arm", "what it is", "rate chosen", "own-pair mass", "effective positives"], *rows]
+    header = ["arm", "what it is", "rate chosen", "own-pair mass", "of abnormal reports"]
+    return [[*header, "of these with the same", "effective positives"], *rows]
 
 
 def tuning_rows(result: Result) -> Rows:

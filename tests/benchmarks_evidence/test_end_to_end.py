@@ -100,6 +100,15 @@ def test_every_kind_of_target_is_one(small, arm):
     assert everyone.max() <= 1 + 1e-5
 
 
+def test_the_mass_of_identical_positives_is_on_what_says_the_same(small):
+    from evidence_shapes import masses
+
+    make, work = small
+    of_equal, of_alike = (masses(make(arm), work) for arm in ("identical", "best8"))
+    assert of_equal["same_mass"] == pytest.approx(1.0)
+    assert 0 < of_alike["own_mass"] <= of_alike["same_mass"] < 1
+
+
 def test_phrasings_of_the_test_are_held_out(small):
     from evidence_data import load_data
 

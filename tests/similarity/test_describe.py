@@ -44,6 +44,7 @@ def test_by_hand():
     (batch,) = description.batches
     # two rows of one, two rows that share their mass with an equal report
     assert (batch.own_mass, batch.same_mass) == pytest.approx((0.75, 1.0))
+    assert batch.distinct_mass == pytest.approx(1.0)
     assert batch.positives == pytest.approx((1 + 1 + 2 + 2) / 4)
     assert batch.false_negatives == 0.5
     found = description.distribution
@@ -86,6 +87,9 @@ def test_equals_its_definition(contents, options, threshold):
     (batch,) = description.batches
     assert batch.own_mass == pytest.approx(float(rows.diag().mean()), abs=1e-6)
     assert batch.same_mass == pytest.approx(float((rows * same).sum(1).mean()), abs=1e-6)
+    alone = 1 / same.double().sum(1)
+    distinct = ((rows * same).sum(1) * alone).sum() / alone.sum()
+    assert batch.distinct_mass == pytest.approx(float(distinct), abs=1e-6)
     positives = float((-torch.xlogy(rows, rows).sum(1)).exp().mean())
     assert batch.positives == pytest.approx(positives, abs=1e-4)
     alike = ((values >= threshold) | same) & ~own
@@ -129,15 +133,28 @@ def distinct_sites(count):
     return reports_of(*(f"site {number}" for number in range(count)))
 
 
-def test_warns_of_a_diffuse_target_below_a_tenth_and_not_above():
+def test_warns_of_a_diffuse_target_and_of_no_other():
     diffuse = SyntaxSimilarity(
         0.5 * exact("modality") + 0.5 * exact("site"), aggregation="mean", gamma=1.0
     ).fit(distinct_sites(30))
     # own pair: 1 / (1 + 0.5 (N - 1))
-    (warning,) = diffuse.describe((10, 18, 20, 30), samples=30).warnings
-    assert "below 0.1 in batches of 20, 30 (0.095, 0.065)" in warning
+    (warning,) = diffuse.describe((4, 5, 6, 10), samples=30).warnings
+    assert "on what says the same in batches of 6, 10 (0.29, 0.18)" in warning
     assert "sharpen it with gamma" in warning
-    assert diffuse.describe((10, 18), samples=30).warnings == ()
+    assert diffuse.describe((4, 5), samples=30).warnings == ()
+
+
+def test_many_normal_reports_do_not_hide_a_diffuse_target():
+    similarity = SyntaxSimilarity(
+        0.5 * exact("modality") + 0.5 * exact("site"), aggregation="mean", gamma=1.0
+    )
+    sites = (f"site {number}" for number in range(10))
+    described = similarity.fit(reports_of(*sites, *["normal"] * 30)).describe((40,))
+    (batch,) = described.batches
+    # ten rows of 2 / 11, thirty of 1; each of the thirty counts as a thirtieth
+    assert batch.same_mass == pytest.approx((10 * 2 / 11 + 30) / 40)
+    assert batch.distinct_mass == pytest.approx((10 * 2 / 11 + 1) / 11)
+    assert "less than 0.3" in described.warnings[0]
 
 
 def test_warns_otherwise_where_equal_reports_share_the_mass():

@@ -59,11 +59,12 @@ def test_draws_a_panel_where_it_is_told_to(description, panel):
 
 def test_panels_show_the_numbers(description):
     _, axes = description.plot("own mass")
-    same, own, least = axes.lines
+    same, own, distinct, least = axes.lines
     assert list(own.get_xdata()) == [4, 8, 16]
     assert list(own.get_ydata()) == [batch.own_mass for batch in description.batches]
     assert list(same.get_ydata()) == [batch.same_mass for batch in description.batches]
-    assert set(least.get_ydata()) == {0.1}
+    assert list(distinct.get_ydata()) == [b.distinct_mass for b in description.batches]
+    assert set(least.get_ydata()) == {0.3}
     _, axes = description.plot("positives")
     assert list(axes.lines[1].get_ydata()) == [batch.positives for batch in description.batches]
     _, axes = description.plot("false negatives")

@@ -110,8 +110,7 @@ def describe(
                 costs.append(subject.costs(rows, operator))
             if number == 0 and size == sizes[-1] > 1:
                 distribution = _distribution(operator, rows, subject, pairs, show_ids)
-        means = torch.cat(measures, dim=1).mean(1).tolist()
-        summaries.append(BatchSummary(size, batches, *means))
+        summaries.append(_summary(size, batches, torch.cat(measures, dim=1)))
     return Description(
         similarity=subject.name,
         reports=len(subject.index),
@@ -146,10 +145,23 @@ def _drawn(random: "numpy.random.Generator", reports: int, size: int) -> Index:
     return torch.from_numpy(random.choice(reports, size, replace=False, shuffle=False))
 
 
+def _summary(size: int, batches: int, measures: Float[Tensor, "5 rows"]) -> BatchSummary:
+    own, same, positives, false_negatives, alone = measures
+    return BatchSummary(
+        size,
+        batches,
+        own_mass=own.mean().item(),
+        same_mass=same.mean().item(),
+        distinct_mass=((same * alone).sum() / alone.sum()).item(),
+        positives=positives.mean().item(),
+        false_negatives=false_negatives.mean().item(),
+    )
+
+
 def _measured(
     operator: SimilarityOperator, same: Index, threshold: float
-) -> Float[Tensor, "4 rows"]:
-    """Return own mass, same mass, effective positives and false negatives of each row."""
+) -> Float[Tensor, "5 rows"]:
+    """Return what is summarised of each row; last, one over the rows that say the same."""
     return torch.cat(
         [
             _measured_rows(values, own, same[block, None] == same, threshold)
@@ -161,7 +173,7 @@ def _measured(
 
 def _measured_rows(
     values: Tensor, own: Tensor, same: Tensor, threshold: float
-) -> Float[Tensor, "4 rows"]:
+) -> Float[Tensor, "5 rows"]:
     sums = values.sum(1).clamp(min=torch.finfo(values.dtype).tiny)
     # -sum p log p with p = s / r
     entropy = sums.log() - torch.xlogy(values, values).sum(1) / sums
@@ -172,6 +184,7 @@ def _measured_rows(
             (values * same).sum(1) / sums,
             entropy.exp(),
             alike.any(1).to(values.dtype),
+            1 / same.sum(1).to(values.dtype),
         ]
     ).double()
 

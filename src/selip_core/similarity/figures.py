@@ -45,24 +45,27 @@ def plot_own_mass(
     sizes: Sequence[int],
     own: Sequence[float],
     same: Sequence[float],
+    distinct: Sequence[float],
     least: float,
     *,
     axes: "Axes | None" = None,
 ) -> "Drawing":
-    """Draw the own-pair mass against the batch size, and the line under which it is too small.
+    """Draw the own-pair mass against the batch size, and the line under which it is diffuse.
 
     Args:
         sizes: Reports in a batch.
         own: The share of the own report in its row, in ``[0, 1]``, a number a size.
         same: The share of all reports that say the same; likewise.
-        least: Where the line is drawn.
+        distinct: The same, where reports that say the same count as one; likewise.
+        least: Where the line is drawn, of what is distinct.
         axes: Where to draw; ``None``: a new figure.
     """
     axes = _against_size(sizes, axes)
     axes.plot(sizes, same, "s--", color=_SKY, label="with reports that say the same")
     axes.plot(sizes, own, "o-", color=_BLUE, label="own report")
+    axes.plot(sizes, distinct, "^-.", color=_ORANGE, label="with the same, each counted once")
     axes.axhline(
-        least, color=_ORANGE, linewidth=1.2, linestyle=":", label=f"too small below {least:g}"
+        least, color=_ORANGE, linewidth=1.2, linestyle=":", label=f"diffuse below {least:g}"
     )
     axes.set(title="Own-pair mass", ylabel="mean share of the row", ylim=(0, 1.02))
     axes.legend(frameon=False, fontsize="small")

@@ -14,6 +14,8 @@ class BatchSummary:
         batches: How many were drawn.
         own_mass: The share that the own report has of its row, in ``[0, 1]``.
         same_mass: The share of all reports that say the same, the own one included.
+        distinct_mass: The same, where reports that say the same count as one: so that many of one
+            kind, such as the normal ones, do not hide how diffuse the others' rows are.
         positives: The effective number of positives: exp of the entropy of the row, from 1 to
             ``size``.
         false_negatives: The share of rows that have another report in the batch with at least the
@@ -24,6 +26,7 @@ class BatchSummary:
     batches: int
     own_mass: float
     same_mass: float
+    distinct_mass: float
     positives: float
     false_negatives: float
 
