@@ -64,7 +64,7 @@ def test_panels_show_the_numbers(description):
     assert list(own.get_ydata()) == [batch.own_mass for batch in description.batches]
     assert list(same.get_ydata()) == [batch.same_mass for batch in description.batches]
     assert list(distinct.get_ydata()) == [b.distinct_mass for b in description.batches]
-    assert set(least.get_ydata()) == {0.3}
+    assert set(least.get_ydata()) == {0.2}
     _, axes = description.plot("positives")
     assert list(axes.lines[1].get_ydata()) == [batch.positives for batch in description.batches]
     _, axes = description.plot("false negatives")

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 LEAST_OWN_MASS = 0.1
 """Own-pair mass below which too many reports share a row."""
 
-LEAST_DISTINCT_MASS = 0.3
+LEAST_DISTINCT_MASS = 0.2
 """Mass of what says the same below which a target is called diffuse.
 
-In the study of evidence, in batches of 50, syntax targets with 0.3 or less lost R@1 against plain
-CLIP, and those with 0.4 or more lost none.
+In the study of evidence, in batches of 50, all targets below 0.17 lost retrieval against plain
+CLIP; at 0.30 R@1 was as without a target, and above 0.5 nDCG gained most.
 """
 
 _WIDTH = 96
