@@ -88,7 +88,7 @@ def test_differences_name_the_setting():
         ),
         (
             "[text_encoder]\nfrozen = false\nlora = {rank = 0}",
-            r"text_encoder\.lora: rank must be at least 1",
+            r"text_encoder\.lora: rank must be a whole number of at least 1",
         ),
         ("[text_encoder]\nchunking = {overlap = -1}", r"text_encoder\.chunking: overlap must be"),
         (

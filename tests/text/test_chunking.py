@@ -156,12 +156,6 @@ def test_decoders_are_read_in_chunks_too(make_model, family):
         torch.testing.assert_close(together[row], encoder([text])[0], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("overlap", "max_chunks"), [(-1, 8), (0, 0)])
-def test_refuses_settings_out_of_range(overlap, max_chunks):
-    with pytest.raises(ValueError, match=f"max_chunks at least 1, got {overlap} and {max_chunks}"):
-        Chunking(overlap, max_chunks)
-
-
 def test_refuses_an_overlap_as_long_as_a_chunk(chunked):
     with pytest.raises(ValueError, match="less than the 6 tokens of a chunk, got 6"):
         chunked(overlap=6)

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from selip_core.text.arguments import require_count
+
 
 @final
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Chunking:
         max_chunks: Chunks that are read of a text, the rest is cut off: it bounds the memory.
 
     Raises:
-        ValueError: If ``overlap`` is negative or ``max_chunks`` less than 1.
+        ValueError: If ``overlap`` is no whole number of at least 0 or ``max_chunks`` none of at
+            least 1.
 
     Example:
         >>> Chunking(overlap=2).spans(length=9, size=5)
@@ -35,11 +38,8 @@ class Chunking:
     max_chunks: int = 8
 
     def __post_init__(self) -> None:
-        if self.overlap < 0 or self.max_chunks < 1:
-            raise ValueError(
-                "overlap must be at least 0 and max_chunks at least 1, got "
-                f"{self.overlap} and {self.max_chunks}"
-            )
+        require_count("overlap", self.overlap, least=0)
+        require_count("max_chunks", self.max_chunks)
 
     def spans(self, length: int, size: int) -> list[slice]:
         """Return where the chunks of ``length`` tokens lie, ``size`` each, the last of fewer."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from selip_core.pretrained import PretrainedModule
 from selip_core.pretrained.hub import is_hub_name
+from selip_core.text.arguments import is_count, require_count, require_instance
 from selip_core.text.backbone import (
     is_decoder,
     load_backbone,
@@ -60,7 +61,8 @@ class TextEncoder(PretrainedModule):
 
     Raises:
         ValueError: If the pooling is unknown or does not suit the model, the model has no positions
-            for ``max_length`` or cannot be used, or ``frozen`` comes with ``lora``.
+            for ``max_length`` or cannot be used, ``frozen`` comes with ``lora``, or an argument is
+            of another type or out of its range.
         OSError: If there is no such model, or none in safetensors.
         ImportError: If there is ``lora`` and the extra of that name is not installed.
 
@@ -88,6 +90,10 @@ class TextEncoder(PretrainedModule):
         pretrained: bool = True,
     ) -> None:
         super().__init__()
+        _require_name(name_or_folder)
+        require_count("embed_dim", embed_dim)
+        require_instance("lora", lora, Lora, "Lora(rank=8)")
+        require_instance("chunking", chunking, Chunking, "Chunking(overlap=32)")
         if frozen and lora is not None:
             raise ValueError(
                 "frozen keeps the backbone as it is, and lora trains adapters in it: choose one"
@@ -220,6 +226,14 @@ class TextEncoder(PretrainedModule):
             )
 
 
+def _require_name(name: Any) -> None:
+    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
+        raise ValueError(
+            "name_or_folder must be a folder or the name of a model on the Hugging Face hub, got "
+            f"{name!r}"
+        )
+
+
 def _suitable_pooling(pooling: str, config: Any, sentence: SentenceSettings) -> str:
     decoder = is_decoder(config)
     if pooling == "auto":
@@ -231,8 +245,8 @@ def _suitable_pooling(pooling: str, config: Any, sentence: SentenceSettings) -> 
                 f"pooling can be one of {sorted(TOKEN_POOLINGS)}: name one, for another embedding"
             )
         return sentence.pooling
-    if pooling not in TOKEN_POOLINGS:
-        known = ["auto", *sorted(TOKEN_POOLINGS)]
+    known = ["auto", *sorted(TOKEN_POOLINGS)]
+    if pooling not in known:
         raise ValueError(f"pooling must be one of {known}, got {pooling!r}")
     if pooling == "cls" and decoder:
         raise ValueError(
@@ -245,6 +259,6 @@ def _suitable_pooling(pooling: str, config: Any, sentence: SentenceSettings) -> 
 def _allowed_length(max_length: int | None, usual: int | None, longest: int) -> int:
     if max_length is None:
         return longest if usual is None else min(usual, longest)
-    if not 1 <= max_length <= longest:
-        raise ValueError(f"max_length must be from 1 to the model's {longest}, got {max_length}")
+    if not is_count(max_length) or max_length > longest:
+        raise ValueError(f"max_length must be from 1 to the model's {longest}, got {max_length!r}")
     return max_length

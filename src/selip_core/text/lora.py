@@ -1,12 +1,13 @@
 """Low-rank adapters: a few weights beside those of a pretrained model, which stay as they are."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 from torch import nn
 
 from selip_core._optional import require
+from selip_core.text.arguments import is_number, require_count
 
 
 @final
@@ -20,14 +21,14 @@ class Lora:
 
     Attributes:
         rank: :math:`r`, at least 1.
-        alpha: :math:`\alpha`: how strongly the adapters count.
+        alpha: :math:`\alpha`, above 0: how strongly the adapters count.
         dropout: Share of the adapters' inputs that is dropped in training, in [0, 1).
         target_modules: Ends of the names of the adapted layers, ``("query", "value")`` say, or
             ``"all-linear"``. ``None``: what peft takes for this architecture, mostly the
             projections to queries and values.
 
     Raises:
-        ValueError: If ``rank`` or ``dropout`` is out of its range.
+        ValueError: If one of them is of another type or out of its range.
 
     Source: LoRA (arXiv 2106.09685), equation 3, by way of ``peft``.
     """
@@ -38,9 +39,15 @@ class Lora:
     target_modules: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or not 0 <= self.dropout < 1:
+        require_count("rank", self.rank)
+        if not is_number(self.alpha) or self.alpha <= 0:
+            raise ValueError(f"alpha must be a finite number above 0, got {self.alpha!r}")
+        if not is_number(self.dropout) or not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be a number in [0, 1), got {self.dropout!r}")
+        if self.target_modules is not None and not _are_names(self.target_modules):
             raise ValueError(
-                f"rank must be at least 1 and dropout in [0, 1), got {self.rank} and {self.dropout}"
+                "target_modules must be the ends of layers' names, such as ('query', 'value'), or "
+                f"'all-linear', or None, got {self.target_modules!r}"
             )
 
 
@@ -77,6 +84,11 @@ def merge_adapters(backbone: nn.Module) -> None:
         if isinstance(module, LoraLayer):
             module.merge(safe_merge=True)
             backbone.set_submodule(name, module.get_base_layer())
+
+
+def _are_names(value: Any) -> bool:
+    names = [value] if isinstance(value, str) else value
+    return isinstance(names, Collection) and all(isinstance(name, str) for name in names)
 
 
 def _stores_transposed_weights(backbone: nn.Module) -> bool:

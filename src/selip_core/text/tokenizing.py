@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, final
 
 import torch
@@ -197,9 +197,10 @@ def _is_cut(row: list[int], spans: list[slice]) -> bool:
     return bool(spans[-1].stop < len(row))
 
 
-def _check_texts(texts: Sequence[Any]) -> None:
-    if isinstance(texts, str) or len(texts) == 0:
-        got = "one string" if isinstance(texts, str) else "none"
+def _check_texts(texts: Any) -> None:
+    if isinstance(texts, str) or not isinstance(texts, Collection) or len(texts) == 0:
+        kind = "one string" if isinstance(texts, str) else type(texts).__name__
+        got = "none" if isinstance(texts, Collection) and len(texts) == 0 else kind
         raise ValueError(f"texts must be a sequence of one or more strings, got {got}")
     for index, text in enumerate(texts):
         if not isinstance(text, str):
