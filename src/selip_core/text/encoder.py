@@ -37,7 +37,9 @@ class TextEncoder(PretrainedModule):
         embed_dim: Length of an embedding.
         pooling: ``"cls"`` (state of the first token), ``"mean"`` (over the tokens) or ``"last"``
             (state of the last token). ``"auto"``: the pooling that sentence-transformers reads from
-            the model; where it has none, ``"last"`` for a decoder, else ``"cls"``.
+            the model; where it has none, ``"last"`` for a decoder. Of other models it is then
+            ``"mean"`` where ``frozen``, as the first token of most says little before it is
+            trained, else ``"cls"``.
         max_length: Tokens that are read of a text, or of a chunk, special ones included. ``None``:
             what sentence-transformers reads; where the model does not say, all that it has
             positions for.
@@ -108,7 +110,7 @@ class TextEncoder(PretrainedModule):
         sentence = SentenceSettings.read(self.name)
         if sentence.lowercase:
             lowercase_first(self.tokenizer)
-        self.pooling = _suitable_pooling(pooling, self.backbone.config, sentence)
+        self.pooling = _suitable_pooling(pooling, self.backbone.config, sentence, frozen)
         longest = longest_input(self.tokenizer, self.backbone)
         self.max_length = _allowed_length(max_length, sentence.max_length, longest)
         self._sentence = SentenceSettings((self.pooling,), self.max_length, sentence.lowercase)
@@ -234,11 +236,11 @@ def _require_name(name: Any) -> None:
         )
 
 
-def _suitable_pooling(pooling: str, config: Any, sentence: SentenceSettings) -> str:
+def _suitable_pooling(pooling: str, config: Any, sentence: SentenceSettings, frozen: bool) -> str:
     decoder = is_decoder(config)
     if pooling == "auto":
         if not sentence.steps:
-            return "last" if decoder else "cls"
+            return "last" if decoder else "mean" if frozen else "cls"
         if sentence.pooling is None:
             raise ValueError(
                 f"sentence-transformers puts {', '.join(sentence.steps)} behind this model, and "
