@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from selip_core.dual_encoder import DualEncoder, DualEncoderOutput
+from selip_core.encoders import StudyEncoder, create_image_encoder
+from selip_core.text import TextEncoder
 
 
 @pytest.fixture
@@ -81,3 +83,22 @@ def test_refuses_encoders_of_different_length():
 def test_refuses_an_initial_scale_outside_its_range(scale):
     with pytest.raises(ValueError, match=r"between 1 and maximum_logit_scale \(100\), got"):
         DualEncoder(nn.Identity(), nn.Identity(), initial_logit_scale=scale)
+
+
+@pytest.fixture
+def volumes_encoder():
+    return create_image_encoder("resnet10", embed_dim=8, width=1 / 16)
+
+
+def test_refuses_encoders_in_the_other_order(tiny_bert, volumes_encoder):
+    texts = TextEncoder(tiny_bert, embed_dim=8)
+    with pytest.raises(ValueError, match=r"comes first, .* got TextEncoder and ResNetEncoder"):
+        DualEncoder(texts, volumes_encoder)
+    with pytest.raises(ValueError, match=r"comes first, .* got TextEncoder and Identity"):
+        DualEncoder(texts, nn.Identity())
+
+
+def test_refuses_an_encoder_of_images_for_texts(volumes_encoder):
+    for second in (volumes_encoder, StudyEncoder(volumes_encoder, sequences=["T1", "T2"])):
+        with pytest.raises(ValueError, match=f"comes second, .* and {type(second).__name__}"):
+            DualEncoder(nn.Identity(), second)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from selip_core.pretrained import PretrainedModule
+from selip_core.pretrained.kinds import find_kind
 
 
 class DualEncoderOutput(NamedTuple):
@@ -35,8 +36,9 @@ class DualEncoder(PretrainedModule):
         maximum_logit_scale: Where :meth:`clamp_logit_scale_` stops the multiplier.
 
     Raises:
-        ValueError: If the encoders tell different ``embed_dim``, or if the initial scale is outside
-            its range.
+        ValueError: If a text encoder of this library stands where images are encoded, or an image
+            or study encoder where texts are; if the encoders tell different ``embed_dim``; or if
+            the initial scale is outside its range.
 
     Example:
         >>> import torch
@@ -60,6 +62,7 @@ class DualEncoder(PretrainedModule):
         maximum_logit_scale: float = 100.0,
     ) -> None:
         super().__init__()
+        _check_order(image_encoder, text_encoder)
         _check_embed_dims(image_encoder, text_encoder)
         if not 1 <= initial_logit_scale <= maximum_logit_scale:
             raise ValueError(
@@ -100,6 +103,20 @@ def unit_norm(features: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
     """Rows of length 1, at least float32."""
     # Under autocast the features come in half precision, whose squares are too coarse for a norm.
     return normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=-1)
+
+
+def _check_order(image_encoder: nn.Module, text_encoder: nn.Module) -> None:
+    given = f"got {type(image_encoder).__name__} and {type(text_encoder).__name__}"
+    if _is(image_encoder, "text_encoder"):
+        raise ValueError(f"the image encoder comes first, and encodes no texts, {given}")
+    if _is(text_encoder, "image_encoder", "study_encoder"):
+        raise ValueError(f"the text encoder comes second, and encodes no images, {given}")
+
+
+def _is(encoder: nn.Module, *names: str) -> bool:
+    """Whether a module is of one of these kinds; those that nobody imported are not registered."""
+    kinds = [kind for kind in map(find_kind, names) if kind is not None]
+    return isinstance(encoder, tuple(kind.module for kind in kinds))
 
 
 def _check_embed_dims(image_encoder: nn.Module, text_encoder: nn.Module) -> None:
