@@ -75,5 +75,15 @@ def test_a_pointer_of_git_lfs_is_told(tmp_path):
 
 
 def test_a_missing_file_is_told(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    told = r"there is no .*nowhere\.safetensors: expected a file of safetensors; check the path, or"
+    with pytest.raises(FileNotFoundError, match=told):
         read_weights(tmp_path / "nowhere.safetensors")
+    with pytest.raises(FileNotFoundError, match="path, which starts at the current folder, or"):
+        read_weights("nowhere.safetensors")
+
+
+@pytest.mark.parametrize("given", [{"a": torch.ones(1)}, None])
+def test_what_is_no_path_is_told(given):
+    told = rf"path must be that of a file, got {type(given).__name__}: put .*save_file\(state_dict"
+    with pytest.raises(ValueError, match=told):
+        read_weights(given)

@@ -29,6 +29,22 @@ def test_comes_back_bit_by_bit(save, prefix):
         torch.testing.assert_close(tensor, trained.state_dict()[name], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("path", "error", "told"),
+    [
+        (
+            {},
+            ValueError,
+            r"path must be that of a file, got dict: .*or give them to encoder\.load_st",
+        ),
+        ("gone", FileNotFoundError, "there is no gone: expected .*, or a folder with one; check"),
+    ],
+)
+def test_weights_that_are_not_there_are_told(path, error, told):
+    with pytest.raises(error, match=told):
+        load_weights(create_image_encoder("resnet10", embed_dim=8, width=1 / 16), path)
+
+
 def test_a_study_encoder_gives_the_encoder_that_it_wraps(save):
     torch.manual_seed(0)
     study = StudyEncoder(small(embed_dim=8), sequences=("T1", "T2"))

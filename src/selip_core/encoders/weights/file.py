@@ -36,7 +36,7 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     Tensors that ``selip convert-weights`` wrote once for several names stand under each of them.
 
     Raises:
-        ValueError: If it is pickled, no file of safetensors, or damaged.
+        ValueError: If it is no path, pickled, no file of safetensors, or damaged.
         OSError: If it cannot be read.
 
     Example:
@@ -49,7 +49,9 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
+    path = require_path(path)
+    if not path.exists():
+        raise missing_error(path, "a file of safetensors")
     _require_safetensors(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -62,6 +64,29 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     aliases = _aliases(path, metadata, tensors)
     return WeightsFile(
         path, tensors | {name: tensors[kept] for name, kept in aliases.items()}, metadata
+    )
+
+
+def require_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path of weights.
+
+    Raises:
+        ValueError: If it is none, such as tensors themselves.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(
+            f"path must be that of a file, got {type(path).__name__}: put the tensors of a state "
+            "dict into one by safetensors.torch.save_file(state_dict, 'weights.safetensors'), or "
+            "give them to encoder.load_state_dict if this very network wrote them"
+        )
+    return Path(path)
+
+
+def missing_error(path: Path, wanted: str) -> FileNotFoundError:
+    """Return the error of weights that are not where they were said to be."""
+    start = "" if path.is_absolute() else ", which starts at the current folder"
+    return FileNotFoundError(
+        f"there is no {path}: expected {wanted}; check the path{start}, or fetch the weights first"
     )
 
 

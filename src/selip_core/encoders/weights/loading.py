@@ -13,7 +13,7 @@ from selip_core.encoders.spec import ImageEncoderSpec, Size
 from selip_core.encoders.trained import find_weights
 from selip_core.encoders.weights.channels import Channels, require_mode
 from selip_core.encoders.weights.errors import fits_in_part, no_first_layer, too_little
-from selip_core.encoders.weights.file import WeightsFile, read_weights
+from selip_core.encoders.weights.file import WeightsFile, missing_error, read_weights, require_path
 from selip_core.encoders.weights.formats import SELIP, choose_format
 from selip_core.encoders.weights.header import PREFIX, told_grid, told_source, told_spacing
 from selip_core.encoders.weights.layout import WeightFormat
@@ -66,8 +66,8 @@ def load_weights(
         WeightsError: If too little fits, the first layer does not, or layers fit in part only; the
             encoder is as it was.
         ValueError: If the file is no file of safetensors, is damaged, or is of no known format or
-            of several; or if an argument is none of its choices.
-        OSError: If the file cannot be read.
+            of several; or if an argument is none of its choices, such as tensors as ``path``.
+        OSError: If the file is not there, or cannot be read.
 
     Example:
         >>> import tempfile
@@ -85,7 +85,7 @@ def load_weights(
     require_mode(channels)
     if not 0 <= minimum_share <= 1:
         raise ValueError(f"minimum_share must be from 0 to 1, got {minimum_share}")
-    file = read_weights(find_weights(path) if Path(path).is_dir() else path)
+    file = read_weights(_located(path))
     layout = choose_format(format, file.tensors, file.metadata.get(PREFIX, ""))
     adapt = Adaptation(encoder, channels, grid or told_grid(file), layout is not SELIP)
     found = match(layout, file.tensors, adapt)
@@ -109,6 +109,13 @@ def load_weights(
     encoder.spec = spec
     _log.info("loaded weights\n%s", report)
     return report
+
+
+def _located(path: str | os.PathLike[str]) -> Path:
+    path = require_path(path)
+    if not path.exists():
+        raise missing_error(path, "a file of safetensors, or a folder with one")
+    return find_weights(path) if path.is_dir() else path
 
 
 def _warn(file: str, what: str, names: Collection[str]) -> None:
