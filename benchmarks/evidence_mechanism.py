@@ -88,10 +88,10 @@ def look_at(
         )
         return torch.cat([part.flatten() for part in torch.autograd.grad(loss, (images, texts))])
 
-    align = gradient(loss_fn.align_weight, 0.0)
-    similarity = torch.zeros_like(align)
-    if similarities is not None:
-        similarity = gradient(0.0, loss_fn.similarity_weight)
+    nothing = torch.zeros(images.numel() + texts.numel())
+    weight = loss_fn.similarity_weight if similarities is not None else 0.0
+    align = gradient(loss_fn.align_weight, 0.0) if loss_fn.align_weight else nothing
+    similarity = gradient(0.0, weight) if weight else nothing
     with torch.no_grad():
         predicted = (logit_scale * images @ texts.T).softmax(1)
         entropy = -torch.xlogy(predicted, predicted).sum(1)

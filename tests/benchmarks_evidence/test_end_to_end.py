@@ -165,6 +165,14 @@ def test_data_that_another_process_makes_is_not_waited_for(small, monkeypatch):
     assert not evidence_data.is_being_made(work, run.data)
 
 
+def test_the_similarity_alone_is_looked_at(small):
+    from evidence import execute
+
+    make, work = small
+    row = execute(make("best8", align_weight=0.0, similarity_weight=1.0), work)
+    assert set(row["history"]["similarity_share"]) == {1.0}
+
+
 def test_a_run_that_fails_leaves_a_row(small, monkeypatch):
     import evidence_training
     from evidence import execute

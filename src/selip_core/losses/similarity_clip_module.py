@@ -29,6 +29,9 @@ class SimilarityCLIPLoss(nn.Module):
         check_finite: Raise if features, scale or bias hold NaN or infinity; a GPU is waited for. In
             a compiled graph torch raises a RuntimeError.
 
+    The weights are alike by default, as in the study of evidence, where a quarter and three
+    quarters for the similarity gave no better retrieval.
+
     Raises:
         ValueError: If a weight, ``label_smoothing`` or ``clamp_eps`` is out of range, or the back
             end is unknown.
