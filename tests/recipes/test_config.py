@@ -163,3 +163,54 @@ def test_a_wrong_name_makes_no_second_problem(tmp_path):
     )
     with pytest.raises(DataError, match=r"\(3 problems\)"):
         read_config(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (
+            "pooling = 'grid'\npooling_options = {grid = [0, 4, 4]}",
+            "image_encoder: cannot be made:",
+        ),
+        (
+            "pooling = 'gem'\npooling_options = {power = 0.5}",
+            "image_encoder: cannot be made: power",
+        ),
+        ("name = 'vit_small'\noptions = {dropout = 2.0}", "image_encoder: cannot be made: dropout"),
+        ("options = {width = 0.0}", "image_encoder: cannot be made: width must leave"),
+        ("pooling = 'cls'", "image_encoder: cannot be made: pooling 'cls' needs"),
+        (
+            "pretrained = 'x.safetensors'\nfreeze_stages = 99",
+            r"image_encoder\.freeze_stages: is not of this encoder: stages must .*from 0 to 5, got",
+        ),
+        (
+            "name = 'vit_small'\n[data]\nsize = [48, 56, 3]",
+            r"data\.size: does not suit image_encoder\.name: volumes must have shape",
+        ),
+    ],
+)
+def test_what_only_making_the_image_encoder_shows_is_told_with_the_rest(tmp_path, settings, told):
+    path = tmp_path / "a.toml"
+    path.write_text(f"epoch = 3\n[image_encoder]\n{settings}\n[text_encoder]\nname = ''\n")
+    with pytest.raises(DataError, match=rf"a\.toml {told}") as caught:
+        read_config(path)
+    assert "epoch: unknown setting" in str(caught.value)
+    assert "text_encoder.name: String should have at least 1 character" in str(caught.value)
+    assert len(caught.value.problems) == 3
+
+
+def test_wrong_data_say_nothing_of_sizes_that_nobody_chose(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("[data]\nbatch_size = 1\n[image_encoder]\nname = 'vit_small'\n")
+    with pytest.raises(DataError, match=r"\(1 problem\)"):
+        read_config(path)
+
+
+def test_settings_are_read_where_the_package_of_the_encoder_is_missing(tmp_path, monkeypatch):
+    def create(*_, **__):
+        raise ImportError("no such package")
+
+    monkeypatch.setattr("selip_core.recipes.image_encoder.create_image_encoder", create)
+    path = tmp_path / "a.toml"
+    path.write_text("[image_encoder]\nname = 'vit_small'\n")
+    assert read_config(path).image_encoder.name == "vit_small"

@@ -89,7 +89,7 @@ def test_what_does_not_fit_is_refused(make_config, weights_file):
     with pytest.raises(ValueError, match="'cubic' have that of the file"):
         build_model(make_config(image_encoder=settings))
     settings = {"pretrained": str(weights_file), "freeze_stages": 9}
-    with pytest.raises(ValueError, match=r"stages must be from 0 to 5, got 9"):
+    with pytest.raises(ValueError, match=r"stages must be .*from 0 to 5, got 9"):
         build_model(make_config(image_encoder=settings))
 
 

@@ -154,7 +154,7 @@ class TextEncoderConfig(_Section):
         gradient_checkpointing: Keep no activation inside a layer and compute it again.
     """
 
-    name: str = EMBEDDED
+    name: str = Field(default=EMBEDDED, min_length=1)
     pooling: Literal["auto", "cls", "mean", "last"] = "auto"
     max_length: int | None = Field(default=None, ge=1)
     frozen: bool = True

@@ -4,7 +4,8 @@ import inspect
 import json
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from selip_core.errors import DataError, Problem, did_you_mean
 from selip_core.recipes.config import PretrainConfig
+from selip_core.recipes.image_encoder import image_encoder_problems
 from selip_core.recipes.sources import missing_sources
 
 if TYPE_CHECKING:
@@ -27,8 +29,9 @@ def read_config(path: str | os.PathLike[str], sources: bool = False) -> Pretrain
             Hugging Face hub are downloaded then.
 
     Raises:
-        DataError: If the file is not valid, a setting is unknown or out of range, or a source is
-            not there: each named with its place, all at once.
+        DataError: If the file is not valid, a setting is unknown or out of range, the image encoder
+            cannot be made or does not take volumes of that size, or a source is not there: each
+            named with its place, all at once.
         ValueError: If the name of the file ends in neither.
         OSError: If the file cannot be read.
 
@@ -44,7 +47,9 @@ def read_config(path: str | os.PathLike[str], sources: bool = False) -> Pretrain
         values = _parse(path)
     except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read", [Problem(str(path), str(error))]) from error
-    wrong = [*_wrong(values), *(missing_sources(values) if sources else ())]
+    wrong = list(_wrong(values))
+    wrong += _wrong_image_encoder(values, {place[:1] for place, _ in wrong})
+    wrong += missing_sources(values) if sources else ()
     if wrong:
         problems = [
             Problem(f"{path} {'.'.join(place)}".strip(), message) for place, message in wrong
@@ -59,6 +64,25 @@ def _wrong(values: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     except ValidationError as error:
         for each in error.errors(include_input=False, include_url=False):
             yield tuple(map(str, each["loc"])), _told(each)
+
+
+def _wrong_image_encoder(
+    values: Any, wrong: Collection[tuple[str, ...]]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What only making the encoder shows, told where its own section is right.
+
+    Args:
+        values: Settings as a file gave them.
+        wrong: The sections that are wrong, or the empty place if all is.
+    """
+    if () in wrong or ("image_encoder",) in wrong:
+        return
+    right = {key: value for key, value in values.items() if (key,) not in wrong}
+    config = PretrainConfig.model_validate(right)
+    with suppress(ImportError):  # settings are read also where nothing is made of them
+        for place, message in image_encoder_problems(config):
+            if place[:1] not in wrong:  # a default that nobody chose
+                yield place, message
 
 
 def _told(error: "ErrorDetails") -> str:

@@ -8,14 +8,12 @@ import torch
 
 from selip_core._optional import require
 from selip_core.dual_encoder import DualEncoder
-from selip_core.encoders import ImageEncoder, create_image_encoder
-from selip_core.encoders.dry_run import dry_run
 from selip_core.files import atomic_folder
 from selip_core.pretrained import ModelCard, write_model
 from selip_core.pretrained.hub import is_hub_name
 from selip_core.recipes.config import EMBEDDED, PretrainConfig
 from selip_core.recipes.config_file import read_config
-from selip_core.recipes.preparation import prepared_spec, warn_other_preparation
+from selip_core.recipes.image_encoder import build_image_encoder
 from selip_core.text import TextEncoder
 
 PRETRAINING = "pretraining.json"
@@ -37,7 +35,7 @@ def build_model(config: PretrainConfig, pretrained: bool = True) -> DualEncoder:
         OSError: If the text encoder's folder or the image encoder's weights are not there.
         ImportError: If ``"embedded"`` is asked for and the extra ``demo`` is not installed.
     """
-    image_encoder = _build_image_encoder(config, pretrained)
+    image_encoder = build_image_encoder(config, pretrained)
     text_encoder = _build_text_encoder(config)
     model = DualEncoder(
         image_encoder, text_encoder, initial_logit_scale=config.objective.initial_logit_scale
@@ -46,51 +44,6 @@ def build_model(config: PretrainConfig, pretrained: bool = True) -> DualEncoder:
     # The layout that 3D convolutions are fastest in, on CPUs and on tensor cores.
     model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # not in stubs
     return model
-
-
-def require_image_encoder(config: PretrainConfig) -> None:
-    """Refuse an image encoder that cannot be made, or that cannot take the volumes of the run.
-
-    It is made without memory for its weights, and no weights are read.
-
-    Raises:
-        ValueError: If it cannot; the message names the section.
-
-    Example:
-        >>> config = PretrainConfig(data={"size": (48, 56, 3)}, image_encoder={"name": "vit_small"})
-        >>> require_image_encoder(config)  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        ...
-        ValueError: data.size does not suit image_encoder.name: volumes must have shape ...
-    """
-    try:
-        encoder = dry_run(lambda: _build_image_encoder(config, pretrained=False))
-    except ValueError as error:
-        raise ValueError(f"image_encoder cannot be made: {error}") from error
-    try:
-        encoder.spec.check_input(torch.empty(1, 1, *config.data.size, device="meta"))
-    except ValueError as error:
-        raise ValueError(f"data.size does not suit image_encoder.name: {error}") from error
-
-
-def _build_image_encoder(config: PretrainConfig, pretrained: bool) -> ImageEncoder:
-    settings = config.image_encoder
-    weights = settings.pretrained if pretrained else None
-    pooling, options = settings.pooling, settings.pooling_options
-    encoder = create_image_encoder(
-        settings.name,
-        in_channels=1,
-        embed_dim=config.embed_dim,
-        pooling=(pooling, options) if options else pooling,
-        pretrained=weights,
-        revision=settings.revision if weights else None,
-        **settings.options,
-    )
-    if weights is not None:
-        warn_other_preparation(encoder.spec, config.data)
-    encoder.spec = prepared_spec(encoder.spec, config.data)
-    encoder.gradient_checkpointing = settings.gradient_checkpointing
-    return encoder.freeze(settings.freeze_stages) if settings.freeze_stages else encoder
 
 
 def _build_text_encoder(config: PretrainConfig) -> TextEncoder:

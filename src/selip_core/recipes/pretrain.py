@@ -11,7 +11,8 @@ from selip_core.data import Manifest, VolumeDataset
 from selip_core.folders import require_writable
 from selip_core.recipes.config import DataConfig, PretrainConfig
 from selip_core.recipes.corpus import TrainingCorpus
-from selip_core.recipes.model import build_model, require_image_encoder, save_model
+from selip_core.recipes.image_encoder import require_image_encoder
+from selip_core.recipes.model import build_model, save_model
 from selip_core.recipes.objective import fit_target
 from selip_core.recipes.rows import read_rows, require_rows
 from selip_core.recipes.run_card import run_card
