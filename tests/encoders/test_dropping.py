@@ -54,3 +54,27 @@ def test_efficientnets_drop_as_published(create_small):
     assert rates(create_small("efficientnet_b0", drop_path=0.1).network) == pytest.approx(
         [rate / 2 for rate in rates(published)]
     )
+
+
+@each_option
+@torch.no_grad()
+def test_frozen_stages_drop_nothing(create_small, encoder, option):
+    made = create_small(encoder, **{option: 0.5})
+    x = volumes(made)
+    expected = made.eval().forward_features(x)
+    frozen = made.freeze(len(made.stages())).train().forward_features(x)
+    for ours, theirs in zip(frozen, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_efficientnets_leave_out_blocks_with_a_shortcut_alone(create_small):
+    network = create_small("efficientnet_b0", drop_path=0.5).network.train()
+    blocks = [block for stage in network._blocks for block in stage]
+    rates = [block.drop_connect_rate for block in blocks]
+    assert rates == pytest.approx([0.5 * index / len(blocks) for index in range(len(blocks))])
+    last, with_shortcut = blocks[-1], blocks[-2]
+    for block, drops in ((last, False), (with_shortcut, True)):
+        x = torch.randn(32, with_shortcut.in_channels, 2, 2, 2)
+        first, second = block(x), block(x)
+        assert torch.allclose(first, second, rtol=1e-4, atol=1e-5) is not drops

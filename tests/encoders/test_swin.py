@@ -58,7 +58,7 @@ def test_every_block_is_a_stage_of_its_own():
     first, *blocks = ours.stages()
     assert len(blocks) == 1 + 3 + 2 + 1
     second = ours.network.layers2[0]
-    assert first == [ours.network.patch_embed]
+    assert first == [ours.network.patch_embed, ours.network.pos_drop]
     assert blocks[1:4] == [
         [ours.network.layers2c[0], second.blocks[0]],
         [second.blocks[1]],

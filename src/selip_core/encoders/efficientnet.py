@@ -35,9 +35,10 @@ class EfficientNetEncoder(ImageEncoder):
         pooling: As in :func:`~selip_core.encoders.create_image_encoder`.
         stem_stride: Stride of the first convolution, along each axis or for all; (1, 2, 2) halves
             few thick slices once less. Later strides always halve all axes.
-        drop_path: Share of volumes whose last block is left out in training (stochastic depth, as
-            MONAI's ``drop_connect_rate``); from the first block on, which is never left out, it
-            grows evenly. As published it is 0.2.
+        drop_path: How often blocks are left out in training (stochastic depth, as MONAI's
+            ``drop_connect_rate``); as published 0.2. Block i of n, counted from 0, is left out for
+            a share ``drop_path * i / n`` of the volumes if it has a shortcut; those without one,
+            which change the channels or the size, are never left out.
 
     Raises:
         ValueError: If the variant is unknown, or if an option is out of its range.

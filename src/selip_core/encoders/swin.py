@@ -13,6 +13,7 @@ from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.options import along_axes, at_width, require_counts, require_rates
 from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
+from selip_core.encoders.sequence import run_in_order
 from selip_core.encoders.spec import ImageEncoderSpec, Size
 
 if TYPE_CHECKING:
@@ -103,14 +104,14 @@ class SwinEncoder(ImageEncoder):
     def stages(self) -> list[list[nn.Module]]:
         """Return the embedding of the patches and every block, with what stands beside it."""
         blocks = [block for _, blocks in self._layers() for block in blocks]
-        return [[self.network.patch_embed], *blocks]
+        return [self._embedding(), *blocks]
 
     def forward_features(
         self, x: Float[Tensor, "b c d h w"]
     ) -> list[Float[Tensor, "b stage_c stage_d stage_h stage_w"]]:
         """Return the normalised map of the patches and that of every stage."""
         self.check_input(x)
-        x = self.network.pos_drop(self.run_stage(self.network.patch_embed, x))
+        x = self.run_stage(partial(run_in_order, self._embedding()), x)
         maps = [x]
         for layer, blocks in self._layers():
             mask = _mask(layer, x)
@@ -118,6 +119,9 @@ class SwinEncoder(ImageEncoder):
                 x = self.run_stage(partial(_run, block, mask), x)
             maps.append(x)
         return [self.network.proj_out(each, normalize=True) for each in maps]  # type: ignore[no-untyped-call]
+
+    def _embedding(self) -> list[nn.Module]:
+        return [self.network.patch_embed, self.network.pos_drop]
 
     def _layers(self) -> Iterator[tuple["BasicLayer", list[list[nn.Module]]]]:
         """Yield MONAI's four layers with their blocks.
