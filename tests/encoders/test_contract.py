@@ -282,6 +282,9 @@ def test_frozen_stages_stay_as_they_are(create_small, name):
         assert (parameter.grad is None) == (id(parameter) in still)
     for key, value in frozen.state_dict().items():
         torch.testing.assert_close(value, before[key], rtol=0, atol=0)
+    for wrong in (-1, len(encoder.stages()) + 1, 1.0, "1"):
+        with pytest.raises(ValueError, match=f"stages must be a whole number from 0 .*{wrong!r}"):
+            encoder.freeze(wrong)
     encoder.freeze(0)
     assert all(module.training for module in encoder.modules())
     assert all(parameter.requires_grad for parameter in encoder.parameters())

@@ -23,7 +23,7 @@ def test_other_than_one_or_three_counts_is_refused(value):
         along_axes("window", value)
 
 
-@pytest.mark.parametrize("width", [0, -1.0, 0.01, float("nan"), float("inf")])
+@pytest.mark.parametrize("width", [0, -1.0, 0.01, float("nan"), float("inf"), "a"])
 def test_a_width_leaves_a_channel(width):
     assert at_width(64, 1 / 64) == 1
     with pytest.raises(ValueError, match=r"at least one of 64 channels \(1/64 or more\), got "):

@@ -347,6 +347,7 @@ def test_options_of_timm_go_through(timm, small):
         ({"model": "pit_ti_224"}, "pit_ti_224 takes images of one size only"),
         ({"model": "coat_tiny"}, "timm gives no feature maps of coat_tiny"),
         ({"attention_heads": 7}, "heads must divide the 96 channels, got 7"),
+        ({"attention_layers": -1}, "attention_layers must be 0 or more, got -1"),
         ({"slices_at_once": 0}, "slices_at_once must be 1 or more, or None, got 0"),
     ],
 )
@@ -397,6 +398,12 @@ def test_other_errors_of_timm_are_its_own(monkeypatch):
 def test_training_on_one_value_is_refused_whatever_the_chunks(small):
     x = torch.randn(1, 1, 3, 32, 32)
     small().train()(x)
-    with pytest.raises(ValueError, match=r"^SliceEncoder normalises over the batch in training"):
+    told = r"^SliceEncoder normalises over .* one slice, the last of 3 by slices_at_once=2, whose "
+    with pytest.raises(ValueError, match=told + ".*: choose slices_at_once such that more slices"):
         small(slices_at_once=2).train()(x)
+    with pytest.raises(ValueError, match=r"one slice, the last of 3 by slices_at_once=1, whose"):
+        small(slices_at_once=1).train().check_input(x)
+    with pytest.raises(ValueError, match=r"one volume whose .*: give more volumes"):
+        small(slices_at_once=2).train()(x[:, :, :1])
+    small(slices_at_once=3).train()(x)
     small(slices_at_once=2)(x)

@@ -32,7 +32,8 @@ def refused(call, *arguments):
     [
         ({"heads": 5}, "heads must divide the 8 channels, got 5"),
         ({"layers": 0}, "layers must be a whole number of at least 1, got 0"),
-        ({"sequence_dropout": 1.0}, r"sequence_dropout must be in \[0, 1\), got 1.0"),
+        ({"sequence_dropout": 1.0}, "sequence_dropout must be at least 0 and below 1, got 1.0"),
+        ({"sequence_dropout": "a"}, "sequence_dropout must be at least 0 and below 1, got 'a'"),
     ],
 )
 def test_refuses_impossible_options(options, message):
@@ -188,3 +189,40 @@ def test_refuses_padded_shapes_that_do_not_agree():
     kinds, mask = torch.zeros(2, 2, dtype=torch.long), torch.ones(2, 3, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"must agree .* got \(2, 3\), \(2, 2\) and \(2, 3\)"):
         StudyBatch.from_padded(torch.zeros(2, 3, 1, 4, 4, 4), kinds, mask, sequences=("T1",))
+
+
+def test_whatever_is_left_out_a_batch_that_is_taken_stays_so():
+    torch.manual_seed(0)
+    encoder = StudyEncoder(image_encoder(), sequence_dropout=0.5)
+    lone = torch.randn(2, 1, 6, 20, 30)  # one voxel of the coarsest map each
+    studies = [{"T1": GOOD, "T2": lone[0], "FLAIR": lone[1]}, {"T1": GOOD}]
+    left = {tuple(encoder.embed(studies).mask[0].tolist()) for _ in range(60)}
+    # With one of the two small volumes there would be one value: then nothing is left out.
+    assert left == {(True, False, False), (False, True, True), (True, True, True)}
+
+
+def test_tells_which_slices_are_too_lone_for_batch_normalisation():
+    pytest.importorskip("timm")
+    slicewise = create_image_encoder(
+        "slicewise", embed_dim=8, model="test_resnet", slices_at_once=2
+    )
+    encoder = StudyEncoder(slicewise)
+    whole, lone = torch.zeros(1, 4, 32, 32), torch.zeros(1, 3, 32, 32)
+    told = refused(encoder, [{"T1": whole, "FLAIR": lone}])
+    assert [*told] == ["study 0, place 1 (FLAIR)"]
+    assert "one slice, the last of 3 by slices_at_once=2" in told["study 0, place 1 (FLAIR)"]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "mask", "message"),
+    [
+        (torch.int64, torch.int64, "mask must be a tensor of torch.bool, got torch.int64"),
+        (torch.float32, torch.bool, "kinds must be a tensor of torch.int64, got torch.float32"),
+        (torch.int32, torch.bool, "kinds must be a tensor of torch.int64, got torch.int32"),
+    ],
+)
+def test_refuses_kinds_and_masks_of_other_types(kinds, mask, message):
+    volumes = torch.zeros(2, 2, 1, 4, 4, 4)
+    ones = torch.ones(2, 2)
+    with pytest.raises(ValueError, match=message):
+        StudyBatch.from_padded(volumes, ones.to(kinds), ones.to(mask), sequences=("T1",))

@@ -36,13 +36,21 @@ def require_floats(encoder: nn.Module, volumes: Tensor) -> None:
         )
 
 
-def require_several_values(encoder: nn.Module, values: int, name: str) -> None:
+def require_several_values(
+    encoder: nn.Module,
+    values: int,
+    name: str,
+    alone: str = "one volume",
+    remedy: str = "give more volumes at a time or larger ones",
+) -> None:
     """Refuse to train batch normalisation on one value, which has no variance.
 
     Args:
         encoder: The encoder.
         values: Voxels of the coarsest map of all volumes that are computed together.
         name: Of the encoder.
+        alone: What is computed together if there is one value.
+        remedy: How to have more.
 
     Raises:
         ValueError: If there is one, and a batch normalisation is in training mode.
@@ -51,7 +59,7 @@ def require_several_values(encoder: nn.Module, values: int, name: str) -> None:
         return
     if any(isinstance(each, _BATCH_NORMS) and each.training for each in encoder.modules()):
         raise ValueError(
-            f"{name} normalises over the batch in training, and one volume whose coarsest map is "
-            "one voxel has nothing to normalise over: give more volumes at a time or larger ones, "
+            f"{name} normalises over the batch in training, and {alone} whose coarsest map is "
+            f"one voxel has nothing to normalise over: {remedy}, "
             "or keep the statistics as they are by .eval(), or by .freeze(n) of all stages"
         )

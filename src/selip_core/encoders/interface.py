@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selip_core.encoders.input_checks import require_floats, require_several_values
+from selip_core.encoders.options import is_whole
 from selip_core.encoders.recomputation import recomputed
 from selip_core.encoders.settings import ImageEncoderSettings
 from selip_core.encoders.spec import ImageEncoderSpec
@@ -77,12 +78,11 @@ class ImageEncoder(PretrainedModule, abc.ABC):
         self.spec.check_input(x)
         depth, height, width = x.shape[2:]
         coarsest = self.spec.stage_sizes((depth, height, width))[-1]
-        self._check_values(len(x) * math.prod(coarsest))
+        require_several_values(self, len(x) * math.prod(coarsest), self._name_in_errors)
 
-    def _check_values(self, voxels: int) -> None:
-        """Refuse to train batch normalisation on the one voxel of a coarsest map."""
-        name = self.settings.name if self.settings else type(self).__name__
-        require_several_values(self, voxels, name)
+    @property
+    def _name_in_errors(self) -> str:
+        return self.settings.name if self.settings else type(self).__name__
 
     def freeze(self, stages: int) -> Self:
         """Keep the first stages as they are: no gradient, and evaluation mode also in training.
@@ -97,8 +97,10 @@ class ImageEncoder(PretrainedModule, abc.ABC):
             ValueError: If there are not so many stages.
         """
         groups = self.stages()
-        if not 0 <= stages <= len(groups):
-            raise ValueError(f"stages must be from 0 to {len(groups)}, got {stages}")
+        if not is_whole(stages) or not 0 <= stages <= len(groups):
+            raise ValueError(
+                f"stages must be a whole number from 0 to {len(groups)}, got {stages!r}"
+            )
         for index, group in enumerate(groups):
             for module in group:
                 module.requires_grad_(index >= stages)

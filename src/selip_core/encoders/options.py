@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 from selip_core.encoders.spec import Size
@@ -60,10 +61,10 @@ def at_width(channels: int, width: float) -> int:
         >>> at_width(64, width=0.25)
         16
     """
-    if not math.isfinite(width) or int(width * channels) < 1:
+    if not _is_finite(width) or int(width * channels) < 1:
         raise ValueError(
             f"width must leave at least one of {channels} channels (1/{channels} or more), "
-            f"got {width}"
+            f"got {width!r}"
         )
     return int(width * channels)
 
@@ -83,9 +84,23 @@ def require_rates(**rates: float) -> None:
         ValueError: drop_path must be at least 0 and below 1, got 1.0
     """
     for name, rate in rates.items():
-        if not 0 <= rate < 1:
-            raise ValueError(f"{name} must be at least 0 and below 1, got {rate}")
+        if not (_is_finite(rate) and 0 <= rate < 1):
+            raise ValueError(f"{name} must be at least 0 and below 1, got {rate!r}")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number; ``True`` is none.
+
+    Example:
+        >>> is_whole(3), is_whole(3.0), is_whole(True)
+        (True, False, False)
+    """
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return is_whole(value) and value >= 1
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)

@@ -12,6 +12,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from selip_core.encoders.input_checks import require_several_values
 from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.options import require_counts
 from selip_core.encoders.pooling import PoolingChoice, create_pooling
@@ -53,7 +54,7 @@ class SliceEncoder(ImageEncoder):
     Raises:
         ImportError: If timm or torchvision is missing; the message tells what to install.
         ValueError: If timm has no such model or no such option, if the model takes one image size
-            only, or if the heads do not divide the channels.
+            only, if an option is out of its range, or if the heads do not divide the channels.
 
     Example:
         >>> import torch
@@ -79,6 +80,8 @@ class SliceEncoder(ImageEncoder):
         require_counts(in_channels=in_channels, embed_dim=embed_dim)
         if slices_at_once is not None and slices_at_once < 1:
             raise ValueError(f"slices_at_once must be 1 or more, or None, got {slices_at_once}")
+        if attention_layers < 0:
+            raise ValueError(f"attention_layers must be 0 or more, got {attention_layers}")
         self.embed_dim = embed_dim
         self.slices_at_once = slices_at_once
         self._model = TimmModel(model, in_channels, model_options or {})
@@ -125,6 +128,28 @@ class SliceEncoder(ImageEncoder):
         between: list[nn.Module] = [self.slice_attention]
         return [*network_stages(self.network), between]
 
+    def check_input(self, x: Tensor) -> None:
+        """Refuse what the encoder cannot take, the last of the slices at once too.
+
+        Raises:
+            ValueError: As that of any encoder, or if batch normalisation is to be trained on one
+                value because of ``slices_at_once``.
+        """
+        super().check_input(x)
+        slices = len(x) * x.shape[2]
+        if self.slices_at_once is None or slices <= self.slices_at_once:
+            return
+        last = slices % self.slices_at_once or self.slices_at_once
+        _, height, width = self.spec.stage_sizes((1, x.shape[3], x.shape[4]))[-1]
+        require_several_values(
+            self,
+            last * height * width,
+            self._name_in_errors,
+            alone=f"one slice, the last of {slices} by slices_at_once={self.slices_at_once},",
+            remedy="choose slices_at_once such that more slices are left for the last time, or "
+            "give larger ones",
+        )
+
     def forward_features(
         self, x: Float[Tensor, "b c d h w"]
     ) -> list[Float[Tensor, "b stage_c d stage_h stage_w"]]:
@@ -132,8 +157,6 @@ class SliceEncoder(ImageEncoder):
         self.check_input(x)
         slices = rearrange(x, "b c d h w -> (b d) c h w")
         chunks = torch.split(slices, self.slices_at_once or len(slices))
-        _, height, width = self.spec.stage_sizes((1, x.shape[3], x.shape[4]))[-1]
-        self._check_values(len(chunks[-1]) * height * width)
         pyramids = [self._run_network(chunk) for chunk in chunks]
         *finer, coarsest = (
             rearrange(torch.cat(parts), "(b d) c h w -> b c d h w", d=x.shape[2])

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from selip_core.encoders.interface import ImageEncoder
+from selip_core.encoders.options import require_rates
 from selip_core.encoders.spec import ImageEncoderSpec
 from selip_core.encoders.study_batch import StudyBatch, collate_studies
 from selip_core.encoders.study_checks import check_batch
 from selip_core.encoders.study_input import SEQUENCES, Study, checked_sequences
 from selip_core.encoders.transformer import transformer
+from selip_core.errors import DataError
 from selip_core.pretrained import PretrainedModule
 
 SMALL = 0.02
@@ -59,8 +61,9 @@ class StudyEncoder(PretrainedModule):
         layers: Transformer layers over the sequences.
         heads: Attention heads; must divide the encoder's ``embed_dim``.
         sequence_dropout: Probability with which a sequence is left out in training, in ``[0, 1)``.
-            One of each study always stays. For where examinations are often incomplete; what is
-            left out is not encoded, so training is faster too.
+            One of each study always stays, and all of a batch in which batch normalisation would
+            else be trained on one value. For where examinations are often incomplete; what is left
+            out is not encoded, so training is faster too.
 
     Raises:
         ValueError: If an argument is out of its range, if ``image_encoder`` is not one, or if
@@ -122,9 +125,18 @@ class StudyEncoder(PretrainedModule):
         if not torch.compiler.is_compiling():
             check_batch(studies, self.image_encoder)
         if self.training and self.sequence_dropout > 0:
-            studies = studies.only(_sequences_to_keep(studies.mask, self.sequence_dropout))
+            studies = self._drop(studies)
         sequences = self._encode_volumes(studies)
         return StudyEmbedding(self._attend(sequences, studies), sequences, studies.mask)
+
+    def _drop(self, studies: StudyBatch) -> StudyBatch:
+        kept = studies.only(_sequences_to_keep(studies.mask, self.sequence_dropout))
+        if not torch.compiler.is_compiling():
+            try:
+                check_batch(kept, self.image_encoder)
+            except DataError:  # what is left is one value, and all together were none
+                return studies
+        return kept
 
     def _encode_volumes(self, studies: StudyBatch) -> Float[Tensor, "b s embed_dim"]:
         embeddings = torch.cat([self.image_encoder(volumes) for volumes in studies.volumes])
@@ -157,8 +169,7 @@ def _check_options(image_encoder: ImageEncoder, dropout: float) -> None:
             "image_encoder must be an ImageEncoder, as create_image_encoder makes one, got "
             f"{type(image_encoder).__name__}"
         )
-    if not 0 <= dropout < 1:
-        raise ValueError(f"sequence_dropout must be in [0, 1), got {dropout}")
+    require_rates(sequence_dropout=dropout)
 
 
 def _sequences_to_keep(mask: Bool[Tensor, "b s"], dropout: float) -> Bool[Tensor, "b s"]:

@@ -1,7 +1,7 @@
 """A batch of studies: of each, the sequences that there are."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -49,8 +49,9 @@ class StudyBatch(NamedTuple):
             sequences: The names that ``kinds`` counts.
 
         Raises:
-            ValueError: If the three do not agree in their first two axes, or if ``sequences`` are
-                not as :class:`StudyEncoder` needs them.
+            ValueError: If ``kinds`` or ``mask`` is of another type, if the three do not agree in
+                their first two axes, or if ``sequences`` are not as :class:`StudyEncoder` needs
+                them.
 
         Example:
             >>> mask = torch.tensor([[True, True], [True, False]])
@@ -60,6 +61,8 @@ class StudyBatch(NamedTuple):
             >>> [tuple(volumes.shape) for volumes in batch.volumes]
             [(3, 1, 8, 32, 32)]
         """
+        _require_type("kinds", kinds, torch.int64)
+        _require_type("mask", mask, torch.bool)
         shapes = tuple(volumes.shape[:2]), tuple(kinds.shape), tuple(mask.shape)
         if len(set(shapes)) > 1:
             raise ValueError(
@@ -141,3 +144,10 @@ def collate_studies(studies: Sequence[Study], sequences: Sequence[str] = SEQUENC
         mask,
         sequences,
     )
+
+
+def _require_type(name: str, value: Any, dtype: torch.dtype) -> None:
+    # Whole numbers as a mask would pick volumes by number.
+    if not isinstance(value, Tensor) or value.dtype != dtype:
+        got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"{name} must be a tensor of {dtype}, got {got}")
