@@ -149,8 +149,9 @@ def test_a_pooling_with_options_comes_back_from_a_folder(create_small, tmp_path)
 @pytest.mark.parametrize(
     ("pooling", "message"),
     [
-        (("grid", {"cells": 2}), r"'grid' has no option cells; its options are \['grid'\]"),
-        (("avg", {"channels": 2}), r"'avg' has no option channels; its options are \[\]"),
+        (("grid", {"cells": 2}), r"'grid': cells: unknown.* Its options are \['grid'\]"),
+        (("avg", {"channels": 2}), r"'avg': channels: unknown; .* Its options are \[\]"),
+        (("gem", {"power": "x"}), "wrong options of pooling 'gem': power: .* valid number"),
         (("max", {}), "pooling must be one of .*, got 'max'"),
         (("grid", {"grid": (2, 0, 2)}), r"grid must be a whole number .*, got \(2, 0, 2\)"),
         (None, r"pooling must be a name, .* or a function that makes a module, got None"),

@@ -1,8 +1,12 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from jaxtyping import Float
 from torch import nn
 
 from selip_core.encoders import (
@@ -32,7 +36,7 @@ def test_lists_by_pattern_shallow_before_deep():
 @pytest.mark.usefixtures("own_registry")
 def test_lists_families_together_and_smaller_numbers_first():
     for name in ("a_net", "znet20", "znet3", "zzz"):
-        register_image_encoder(name)(lambda: None)
+        register_image_encoder(name)(lambda **options: None)
     names = list_image_encoders()
     assert (names[0], names[-3:]) == ("a_net", ["znet3", "znet20", "zzz"])
 
@@ -49,9 +53,91 @@ def test_name_like_no_other_may_be_that_of_a_package_which_is_missing():
 
 
 def test_unknown_option_is_told_those_allowed():
-    allowed = r"resnet10 has no option steam, wide; its options are \['stem', 'stages', 'width'\]"
-    with pytest.raises(ValueError, match=allowed):
+    wrong = r"wrong options of resnet10: wide: unknown.*'width'\?; steam: unknown.*'stem'\?\. "
+    with pytest.raises(ValueError, match=wrong + r"Its .* are \['stem', 'stages', 'width'\]$"):
         create_image_encoder("resnet10", wide=2, steam="paper")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("resnet10", {"stages": 2.0, "width": "a"}, r"stages: .* integer; width: .* number\. "),
+        ("resnet10", {"stages": True}, "stages: Input should be a valid integer"),
+        ("vit_small", {"dropout": "a"}, "dropout: Input should be a valid number"),
+        ("swin_tiny", {"depths": 2}, "depths: Input should be .*Sequence"),
+        ("resenc_unet", {"features_per_stage": 5}, "features_per_stage: Input should be "),
+        ("segresnet", {"blocks": 3}, "blocks: Input should be "),
+        ("slicewise", {"model": None}, "model: Input should be a valid string"),
+        ("slicewise", {"model_options": 3}, "model_options: Input should be "),
+        ("resnet10", {"pooling": ("gem", {"power": "x"})}, "'gem': power: .* valid number"),
+    ],
+)
+def test_options_of_other_types_are_told_by_name(name, options, message):
+    with pytest.raises(ValueError, match=f"wrong options of .*{message}"):
+        create_image_encoder(name, **options)
+
+
+def test_numbers_of_numpy_and_whole_ones_are_numbers():
+    options = {"stages": np.int64(2), "width": np.float32(1 / 16)}
+    encoder = create_image_encoder("resnet10", **options)
+    assert encoder.settings.to_json()["options"] == {"stages": 2, "width": 1 / 16}
+    with torch.device("meta"):
+        assert create_image_encoder("resnet10", width=1).settings.options == {"width": 1}
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_factories_may_annotate_as_they_like():
+    @register_image_encoder("mine")
+    def build(
+        in_channels,
+        embed_dim,
+        pooling,
+        widths: list[int] = (),
+        steps: "list[tuple[int, int]]" = (),
+        weight: Float[torch.Tensor, "a b"] = None,
+        act: type[nn.Module] = nn.ReLU,
+        later: "NotDefinedYet" = 1,
+        rubbish: "no expression" = 1,
+        number: 3 = 3,
+        none: float = None,  # noqa: RUF013
+        file: Path = Path("a"),
+        scale: "float" = 1.0,
+        **options: str,
+    ):
+        return ResNetEncoder(10, in_channels, embed_dim, pooling, width=1 / 16)
+
+    given = {
+        "widths": [1, 2],
+        "steps": [(1, 2)],
+        "weight": torch.zeros(1, 2),
+        "act": nn.GELU,
+        "later": "a",
+        "rubbish": "b",
+        "number": 4,
+        "none": None,
+        "file": "b",
+        "scale": 2,
+        "options": 5,
+    }
+    assert create_image_encoder("mine", embed_dim=3, **given).embed_dim == 3
+    with pytest.raises(ValueError, match=r"wrong options of mine: widths: .*; scale: .* number"):
+        create_image_encoder("mine", widths=["a"], scale="b")
+
+
+@pytest.mark.usefixtures("own_registry")
+@pytest.mark.parametrize(
+    ("factory", "missing"),
+    [
+        (lambda in_channels, embed_dim: None, "pooling"),
+        (lambda pooling, /, embed_dim, *in_channels: None, "in_channels, pooling"),
+        (lambda: None, "in_channels, embed_dim, pooling"),
+    ],
+)
+def test_what_does_not_take_the_common_keywords_is_refused(factory, missing):
+    with pytest.raises(ValueError, match=f"'mine' is called with .* does not take {missing}$"):
+        register_image_encoder("mine")(factory)
+    assert list_image_encoders("mine") == []
+    register_image_encoder("mine")(lambda **any_options: None)
 
 
 @pytest.mark.usefixtures("own_registry")

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from selip_core.encoders.arguments import require_arguments
 from selip_core.encoders.settings import ImageEncoderSettings
 
 EncoderFactory = Callable[..., nn.Module]
@@ -49,7 +50,8 @@ def register_image_encoder(
             ``load_timm_weights``.
 
     Raises:
-        ValueError: If the name is none or taken, or if the weights are one text.
+        ValueError: If the name is none or taken, if the weights are one text, or if what is
+            registered does not take the three keywords.
 
     Example:
         >>> from selip_core.encoders import ResNetEncoder
@@ -67,6 +69,7 @@ def register_image_encoder(
     def register(factory: AnyFactory) -> AnyFactory:
         if name in _ENTRIES:
             raise ValueError(f"an image encoder named {name!r} is already registered")
+        _require_common(name, factory)
         _ENTRIES[name] = _Entry(factory, tuple(weights))
         return factory
 
@@ -107,16 +110,11 @@ def build(settings: ImageEncoderSettings) -> nn.Module:
     """Return a new encoder with random weights, which keeps its settings.
 
     Raises:
-        ValueError: If no encoder has this name, or if it has no such option.
+        ValueError: If no encoder has this name, or if it has no such option or takes others for it:
+            all that are wrong at once.
     """
     factory = _find(settings.name).factory
-    options = _options(factory)
-    unknown = sorted(settings.options.keys() - {option.name for option in options})
-    if unknown and all(option.kind is not option.VAR_KEYWORD for option in options):
-        raise ValueError(
-            f"{settings.name} has no option {', '.join(unknown)}; its options are "
-            f"{[option.name for option in options]}"
-        )
+    require_arguments(settings.name, _options(factory), settings.options)
     encoder = factory(
         in_channels=settings.in_channels,
         embed_dim=settings.embed_dim,
@@ -161,6 +159,21 @@ def _require_name(name: object) -> None:
         raise ValueError(
             "the name of an image encoder must be letters, digits, '_', '-' and '.', as in "
             f"'resnet50', got {name!r}"
+        )
+
+
+def _require_common(name: str, factory: EncoderFactory) -> None:
+    parameters = inspect.signature(factory).parameters.values()
+    by_keyword = {
+        each.name
+        for each in parameters
+        if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+    }
+    missing = [common for common in _COMMON if common not in by_keyword]
+    if missing and all(each.kind is not each.VAR_KEYWORD for each in parameters):
+        raise ValueError(
+            f"what is registered as {name!r} is called with {', '.join(_COMMON)} by keyword, and "
+            f"does not take {', '.join(missing)}"
         )
 
 

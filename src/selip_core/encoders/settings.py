@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import numpy as np
+
 from selip_core.encoders.pooling import PoolingChoice
 
 
@@ -12,7 +14,7 @@ from selip_core.encoders.pooling import PoolingChoice
 class ImageEncoderSettings:
     """The arguments of :func:`create_image_encoder`, without weights.
 
-    Lists among the options are kept as tuples.
+    Lists among the options are kept as tuples, numbers of numpy as Python's.
 
     Attributes:
         name: The name the encoder is registered by.
@@ -39,8 +41,8 @@ class ImageEncoderSettings:
 
     def __post_init__(self) -> None:
         # What JSON holds and what was written in Python are equal.
-        object.__setattr__(self, "pooling", _with_tuples(self.pooling))
-        object.__setattr__(self, "options", _with_tuples(self.options))
+        object.__setattr__(self, "pooling", _plain(self.pooling))
+        object.__setattr__(self, "options", _plain(self.options))
 
     def arguments(self) -> dict[str, Any]:
         """Return the keywords that make the encoder again."""
@@ -80,7 +82,9 @@ class ImageEncoderSettings:
         return cls(**values)
 
 
-def _with_tuples(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _with_tuples(entry) for key, entry in value.items()}
-    return tuple(map(_with_tuples, value)) if isinstance(value, list | tuple) else value
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, np.generic):
+        return value.item()
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value

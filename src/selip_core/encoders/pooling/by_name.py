@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from selip_core.encoders.arguments import require_arguments
 from selip_core.encoders.pooling.attention import AttentionPooling
 from selip_core.encoders.pooling.average import AveragePooling
 from selip_core.encoders.pooling.class_token import ClassTokenPooling
@@ -43,8 +44,8 @@ def create_pooling(
             :class:`ClassTokenPooling` and the coarsest map to any other pooling.
 
     Raises:
-        ValueError: If no pooling has this name, if it has no such option, or if it needs a class
-            token that is not there.
+        ValueError: If no pooling has this name, if it has no such option or takes others for it, or
+            if it needs a class token that is not there.
 
     Example:
         >>> create_pooling("avg", channels=8, embed_dim=4)
@@ -69,12 +70,8 @@ def _factory(pooling: PoolingChoice, offered: list[str]) -> PoolingFactory:
     name, options = _name_and_options(pooling)
     if name not in POOLINGS:
         raise ValueError(f"pooling must be one of {offered}, got {name!r}")
-    _, _, *known = inspect.signature(POOLINGS[name]).parameters
-    unknown = sorted(options.keys() - set(known))
-    if unknown:
-        raise ValueError(
-            f"pooling {name!r} has no option {', '.join(unknown)}; its options are {known}"
-        )
+    _, _, *known = inspect.signature(POOLINGS[name]).parameters.values()
+    require_arguments(f"pooling {name!r}", known, options)
     return partial(POOLINGS[name], **options)
 
 
