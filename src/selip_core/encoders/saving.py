@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
@@ -40,6 +40,13 @@ class SavedVolumes:
     weights: WeightsSource | None
 
 
+class _AsItIs:
+    """Tells pydantic to take no boolean, text or decimal for a whole number."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return handler(source) | {"strict": True}
+
+
 @dataclass(frozen=True)
 class SavedImageEncoder:
     """What ``config.json`` tells of an image encoder.
@@ -55,8 +62,8 @@ class SavedImageEncoder:
 
     __pydantic_config__ = STRICT
     name: str
-    in_channels: int
-    embed_dim: int
+    in_channels: Annotated[int, _AsItIs()]
+    embed_dim: Annotated[int, _AsItIs()]
     pooling: str | tuple[str, dict[str, Any]]
     options: dict[str, Any]
     trained_on: SavedVolumes
