@@ -57,8 +57,8 @@ def demo(
 ) -> Path:
     """Simulate studies, train both models, measure both; returns the path of ``report.html``.
 
-    Both models start from the same weights and take the same steps on the same batches. The folder
-    then holds::
+    One is plain CLIP, the other has the default target, which the study of evidence chose. Both
+    start from the same weights and take the same steps on the same batches. The folder then holds::
 
         data/               simulated studies
         cache/              their volumes, preprocessed
