@@ -59,7 +59,7 @@ def test_refuses_what_is_no_image_encoder(other):
         ("T1", 2),
         ("T1", ["T2"]),
         ("T1", "T1"),
-        {"T1", "T2"},
+        {"T1"},
         None,
     ],
     ids=str,
