@@ -59,7 +59,7 @@ def factor_figure(measure: str) -> Callable[[Result], Any]:
     """Return what draws the difference from CLIP at every level of every factor."""
 
     def draw(result: Result) -> Any:
-        stages = {stage: found for stage, found in result["levels"].items() if len(found) > 1}
+        stages = {stage: found for stage, found in result["levels"].items() if measured(found) > 1}
         panels = max(len(stages), 1)
         columns = min(3, panels)
         figure, every_axes = new_figure(math.ceil(panels / columns), columns)
@@ -81,6 +81,14 @@ def factor_figure(measure: str) -> Callable[[Result], Any]:
     return draw
 
 
+def measured(found: dict[str, Any]) -> int:
+    """Return at how many levels of a factor an arm can be compared with CLIP."""
+    differences = [
+        [told["R@1"]["difference"] for told in each["arms"].values()] for each in found.values()
+    ]
+    return sum(any(each) for each in differences)
+
+
 def draw_levels(axes: Any, found: dict[str, Any], measure: str, colours: dict[str, str]) -> None:
     """Draw one line an arm over the levels of a factor, with intervals, side by side."""
     arms = list(dict.fromkeys(arm for level in found.values() for arm in level["arms"]))
@@ -97,6 +105,7 @@ def draw_levels(axes: Any, found: dict[str, Any], measure: str, colours: dict[st
             middles, means, [below, above], fmt="o-", color=colours[arm], label=arm, linewidth=1
         )
     axes.set_xticks(range(len(found)), map(tick_of, found), fontsize="small")
+    axes.set_xlim(-0.5, len(found) - 0.5)
 
 
 def tick_of(level: str) -> str:
