@@ -69,7 +69,8 @@ def factor_figure(measure: str) -> Callable[[Result], Any]:
         for (stage, found), axes in zip(stages.items(), every_axes, strict=False):
             axes.axhline(0, color="grey", linewidth=1)
             draw_levels(axes, found, measure, colours)
-            axes.set(title=STAGES[stage], ylabel=f"{measure} - clip")
+            axes.set_title(STAGES[stage], fontsize="small")
+            axes.set_ylabel(f"{measure} - clip")
         lines = {
             label: handle
             for axes in every_axes[: len(stages)]
