@@ -20,6 +20,10 @@ CONTROLS = frozenset({"shuffled", "oracle"})
 BOTH_WAYS = ("image_to_text", "text_to_image")
 
 
+Measures = Mapping[str, Callable[[Row], float]]
+"""What reads numbers off a row, by their names."""
+
+
 def retrieved(figure: str) -> Callable[[Row], float]:
     """Return what reads a retrieval figure off a row: the mean of both ways."""
     return lambda row: statistics.fmean(
@@ -127,7 +131,9 @@ def tuning(rows: Mapping[str, Row]) -> dict[str, Any]:
     return {"scores": scores, "chosen": choose_rates(rows)}
 
 
-def compared(runs: Iterable[Run], rows: Mapping[str, Row]) -> dict[str, Any]:
+def compared(
+    runs: Iterable[Run], rows: Mapping[str, Row], measures: Measures = MEASURES
+) -> dict[str, Any]:
     """Return values by seed, means, and paired differences from CLIP of each arm of one level.
 
     The runs of a level differ in arm and seed, and in what tuning chose for an arm. A seed counts
@@ -142,7 +148,7 @@ def compared(runs: Iterable[Run], rows: Mapping[str, Row]) -> dict[str, Any]:
             for name, read in CHANCE.items()
             if clip
         },
-        "arms": {arm: compared_arm(found, clip) for arm, found in by_arm.items()},
+        "arms": {arm: compared_arm(found, clip, measures) for arm, found in by_arm.items()},
     }
 
 
@@ -164,8 +170,7 @@ def contrasts(runs: Iterable[Run], rows: Mapping[str, Row]) -> list[dict[str, An
             "than": than,
             **{
                 name: told["difference"]
-                for name, told in compared_arm(by_arm[arm], by_arm[than]).items()
-                if name in PRIMARY
+                for name, told in compared_arm(by_arm[arm], by_arm[than], PRIMARY).items()
             },
         }
         for arm, than in CONTRASTS
@@ -173,10 +178,12 @@ def contrasts(runs: Iterable[Run], rows: Mapping[str, Row]) -> list[dict[str, An
     ]
 
 
-def compared_arm(found: Mapping[int, Row], base: Mapping[int, Row]) -> dict[str, Any]:
+def compared_arm(
+    found: Mapping[int, Row], base: Mapping[int, Row], measures: Measures
+) -> dict[str, Any]:
     """Return one arm's values by seed and what they are beside another's."""
     told: dict[str, Any] = {}
-    for name, read in MEASURES.items():
+    for name, read in measures.items():
         values = {seed: read(row) for seed, row in sorted(found.items())}
         known = {seed: value for seed, value in values.items() if not math.isnan(value)}
         pairs = [
@@ -212,7 +219,7 @@ def levels(rows: Mapping[str, Row]) -> dict[str, Any]:
     rates = choose_rates(rows)
     return {
         stage: {
-            level: compared(runs, rows)
+            level: compared(runs, rows, PRIMARY)
             for level, runs in runs_by_level(runs_of(stage, rows), rates).items()
         }
         for stage in STAGES
