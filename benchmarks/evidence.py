@@ -7,34 +7,40 @@ by all arms of a seed. See ``docs/evidence.md`` for arms, factors and measures.
 Run: ``python benchmarks/evidence.py run --work DIR [--workers 2] [--stage main ...]``. What is
 done is not done again: kill it, start it again, start a second one beside it. ``plan`` lists the
 runs and about how long they take; ``summary`` writes ``results/evidence.json`` and
-``results/evidence.jsonl`` from the rows that are there.
+``results/evidence.jsonl`` from the rows that are there. The main comparison on larger volumes and
+networks is for a GPU: ``--stage large-tune large --device cuda``.
 """
 
 import argparse
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
-from evidence_plan import STAGES, TUNE, cost, runs_of
+from evidence_plan import GPU_STAGES, STAGES, TRIALS, cost, runs_of
 from evidence_rows import Row, RowFile, rounded
 from evidence_runs import Run
 
-ALL_STAGES = (TUNE, *STAGES)
+ALL_STAGES = (*TRIALS, *STAGES)
+CPU_STAGES = tuple(stage for stage in ALL_STAGES if stage not in GPU_STAGES)
 WAIT_SECONDS = 10.0
 
 
-def execute(run: Run, work: Path) -> Row:
+def execute(run: Run, work: Path, device: str = "cpu") -> Row:
     """Train and measure one run; what goes wrong is told in its row."""
-    from evidence_data import load_data, told
+    from evidence_data import load_data
     from evidence_measures import measure, validation_score
     from evidence_training import train
     from selip_core.recipes.environment import describe_environment
 
     wall, cpu = time.perf_counter(), time.process_time()
-    row: Row = {"run": asdict(run), "data": told(), "steps": run.steps}
-    data = load_data(work, run.data)
+    row: Row = {
+        "run": run.to_json(),
+        "size": list(run.data.size),
+        "steps": run.steps,
+        "device": device,
+    }
+    data = load_data(work, run.data, device)
     ready = time.perf_counter() - wall, time.process_time() - cpu
     try:
         trained = train(run, data)
@@ -67,17 +73,18 @@ def commit() -> str:
     return found.stdout.strip() or "unknown"
 
 
-def work_through(work: Path, stages: list[str]) -> None:
+def work_through(work: Path, stages: list[str], device: str = "cpu") -> None:
     """Do what is missing, in order, until nothing is; other processes may do the same."""
     import torch
 
-    torch.set_num_threads(1)
+    if device == "cpu":
+        torch.set_num_threads(1)
     rows = RowFile(work)
     while True:
         missing = missing_runs(rows.read(), stages)
         if not missing:
             return
-        if not any(try_run(run, rows, work) for run in missing):
+        if not any(try_run(run, rows, work, device) for run in missing):
             # Others hold all that is left; what they find may open further runs.
             time.sleep(WAIT_SECONDS)
 
@@ -88,7 +95,7 @@ def missing_runs(rows: dict[str, Row], stages: list[str]) -> list[Run]:
     return [run for run in dict.fromkeys(runs) if run.key not in rows]
 
 
-def try_run(run: Run, rows: RowFile, work: Path) -> bool:
+def try_run(run: Run, rows: RowFile, work: Path, device: str = "cpu") -> bool:
     """Do a run unless another process does, or makes its data; tell whether it was done here."""
     from evidence_data import is_being_made
 
@@ -96,19 +103,20 @@ def try_run(run: Run, rows: RowFile, work: Path) -> bool:
         return False
     with rows.claim(run) as is_ours:
         if is_ours:
-            row = execute(run, work)
+            row = execute(run, work, device)
             rows.append(row)
             score = row.get("validation", row.get("error"))
             print(f"{row['seconds']:7.1f} s  {score}  {run}", flush=True)
         return is_ours
 
 
-def run_workers(work: Path, stages: list[str], workers: int) -> None:
-    """Work through the stages in so many processes of one thread each."""
+def run_workers(work: Path, stages: list[str], workers: int, device: str) -> None:
+    """Work through the stages in so many processes, on a processor of one thread each."""
     if workers == 1:
-        work_through(work, stages)
+        work_through(work, stages, device)
         return
-    command = [sys.executable, __file__, "run", "--work", str(work), "--stage", *stages]
+    command = [sys.executable, __file__, "run", "--work", str(work), "--device", device]
+    command += ["--stage", *stages]
     processes = [subprocess.Popen(command) for _ in range(workers)]
     codes = [process.wait() for process in processes]
     if any(codes):
@@ -118,7 +126,8 @@ def run_workers(work: Path, stages: list[str], workers: int) -> None:
 def show_plan(work: Path, stages: list[str]) -> None:
     """Print the runs of every stage, how many are missing, and about how long these take."""
     rows = RowFile(work).read()
-    paces = [row["cpu_seconds"] / cost(Run.from_json(row["run"])) for row in rows.values()]
+    done = [(Run.from_json(row["run"]), row) for row in rows.values()]
+    paces = [row["cpu_seconds"] / cost(run) for run, row in done if row.get("device") != "cuda"]
     pace = sorted(paces)[len(paces) // 2] if paces else 60.0
     print(f"a run in the middle takes {pace:.0f} s of a core" + ", it is supposed" * (not paces))
     seen: set[Run] = set()
@@ -127,8 +136,9 @@ def show_plan(work: Path, stages: list[str]) -> None:
         runs = [run for run in planned if run not in seen]
         seen |= set(runs)
         missing = [run for run in runs if run.key not in rows]
-        hours = sum(map(cost, missing)) * pace / 3600
-        print(f"{stage:9s} {len(runs):4d} runs, {len(missing):4d} missing, {hours:5.2f} core hours")
+        hours = f"{sum(map(cost, missing)) * pace / 3600:5.2f} core hours"
+        told = "on a GPU" if stage in GPU_STAGES else hours
+        print(f"{stage:10s} {len(runs):4d} runs, {len(missing):4d} missing, {told}")
 
 
 def main() -> None:
@@ -136,13 +146,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("action", choices=["plan", "run", "summary"])
     parser.add_argument("--work", type=Path, required=True, help="folder of data and rows")
-    parser.add_argument("--stage", nargs="+", choices=ALL_STAGES, default=list(ALL_STAGES))
+    parser.add_argument("--stage", nargs="+", choices=ALL_STAGES, default=list(CPU_STAGES))
     parser.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu")
     arguments = parser.parse_args()
     if arguments.action == "plan":
         show_plan(arguments.work, arguments.stage)
     elif arguments.action == "run":
-        run_workers(arguments.work, arguments.stage, arguments.workers)
+        run_workers(arguments.work, arguments.stage, arguments.workers, arguments.device)
     else:
         from evidence_summary import write_summary
 

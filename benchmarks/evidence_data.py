@@ -2,18 +2,18 @@
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from evidence_runs import MIDDLE_TRAIN, DataSettings
+from evidence_runs import MIDDLE_SEQUENCES, MIDDLE_SPACING_MM, MIDDLE_TRAIN, DataSettings
 from selip_core._optional import require
 from selip_core.data import (
     Manifest,
@@ -28,29 +28,26 @@ from selip_core.findings import Report
 from selip_core.simulation import simulate
 from selip_core.text import TextEncoder
 
-SEQUENCE = "FLAIR"
-SPACING_MM = 5.0
-SIZE = (32, 40, 32)
 SPREAD = 0.2
 """Added to a voxel's standard deviation over the training studies, which is near 0 in the air."""
 
 VALIDATION, TEST = 300, 300
 PROMPTS: dict[str, str] = {
-    "normal": "On FLAIR the brain appears normal throughout.",
-    "abnormal": "On FLAIR a lesion is noted.",
-    "left": "On FLAIR a lesion lies within the left hemisphere.",
-    "right": "On FLAIR a lesion lies within the right hemisphere.",
+    "normal": "On {sequence} the brain appears normal throughout.",
+    "abnormal": "On {sequence} a lesion is noted.",
+    "left": "On {sequence} a lesion lies within the left hemisphere.",
+    "right": "On {sequence} a lesion lies within the right hemisphere.",
     **{
-        site: f"On FLAIR a lesion lies within the {site}."
+        site: f"On {{sequence}} a lesion lies within the {site}."
         for site in (
             *("frontal lobe", "parietal lobe", "temporal lobe", "occipital lobe", "insula"),
             *("basal ganglia", "thalamus", "corona radiata", "centrum semiovale", "cerebellum"),
             *("periventricular white matter", "corpus callosum", "brainstem"),
         )
     },
-    "mass": "On FLAIR a mass is noted.",
-    "punctate": "On FLAIR a cluster of punctate foci is noted.",
-    "confluent": "On FLAIR a confluent area is noted.",
+    "mass": "On {sequence} a mass is noted.",
+    "punctate": "On {sequence} a cluster of punctate foci is noted.",
+    "confluent": "On {sequence} a confluent area is noted.",
 }
 """What a volume is asked for without training: prompts by the value of a finding's field."""
 
@@ -65,13 +62,19 @@ class Part:
 
     Attributes:
         manifest: Its rows and reports.
-        images: The volume of each row.
+        images: The volume of each row, in half precision, on the device of training.
+        sequence: The place of each row's sequence among those of the data.
+        mean: Of each sequence's voxels over the training studies.
+        spread: Their standard deviation, and ``SPREAD``.
         words: The frozen backbone's embedding of each row's report.
         mirrored_words: Of the report with left and right exchanged.
     """
 
     manifest: Manifest
     images: Float[Tensor, "rows 1 depth height width"]
+    sequence: Int[Tensor, " rows"]
+    mean: Float[Tensor, "sequences 1 depth height width"]
+    spread: Float[Tensor, "sequences 1 depth height width"]
     words: Float[Tensor, "rows hidden"]
     mirrored_words: Float[Tensor, "rows hidden"]
 
@@ -79,6 +82,14 @@ class Part:
     def reports(self) -> list[Report]:
         """The report of each row."""
         return [self.manifest.report_of(index) for index in range(len(self.manifest))]
+
+    def volumes(self, rows: Int[Tensor, " batch"]) -> Float[Tensor, "batch 1 depth height width"]:
+        """Return volumes of some rows, each voxel standardised over the training studies.
+
+        What differs from other heads stands out.
+        """
+        sequence = self.sequence[rows]
+        return self.images[rows].float().sub_(self.mean[sequence]).div_(self.spread[sequence])
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,28 +101,36 @@ class EvidenceData:
         validation: Chooses hyperparameters, and nothing else.
         test: Measured, and nothing else; phrasings that training never saw.
         truth: The lesions of every study.
-        prompts: Embeddings of ``PROMPTS``, in their order.
+        sequences: The volumes of each study.
+        prompts: Embeddings of ``PROMPTS``, in their order, for each sequence.
     """
 
     train: Part
     validation: Part
     test: Part
     truth: dict[str, tuple[Lesion, ...]]
-    prompts: Float[Tensor, "prompts hidden"]
+    sequences: tuple[str, ...]
+    prompts: Float[Tensor, "sequences prompts hidden"]
 
 
 @lru_cache(maxsize=1)
-def load_data(work: Path, settings: DataSettings) -> EvidenceData:
+def load_data(work: Path, settings: DataSettings, device: str = "cpu") -> EvidenceData:
     """Return a data set, made first if it is not there; processes wait for the one that makes it.
 
-    Smaller training splits are the first studies of the middle one.
+    Smaller training splits are the first studies of the middle one. Only the volumes go to the
+    device: all of them at once.
     """
     sizes = {"train": _pool(settings), "validation": VALIDATION, "test": TEST}
     folder = _folder(work, settings)
     with _locked(folder):
         if not (folder / _TENSORS).exists():
             _make(folder, settings, sizes)
-    return _read(folder, sizes | {"train": settings.train})
+    return _read(folder, settings, sizes | {"train": settings.train}, torch.device(device))
+
+
+def reduced_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return bfloat16's autocast on a GPU, and nothing on a processor."""
+    return torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda")
 
 
 def is_being_made(work: Path, settings: DataSettings) -> bool:
@@ -128,8 +147,11 @@ def _pool(settings: DataSettings) -> int:
 
 
 def _folder(work: Path, settings: DataSettings) -> Path:
-    parts = (f"seed{settings.seed}", f"normal{settings.normal_share}", f"tail{settings.tail}")
-    return work / "data" / "-".join((*parts, str(_pool(settings))))
+    parts = [f"seed{settings.seed}", f"normal{settings.normal_share}", f"tail{settings.tail}"]
+    parts.append(str(_pool(settings)))
+    if (settings.sequences, settings.spacing_mm) != (MIDDLE_SEQUENCES, MIDDLE_SPACING_MM):
+        parts += [*settings.sequences, f"{settings.spacing_mm}mm"]
+    return work / "data" / "-".join(parts)
 
 
 def _make(folder: Path, settings: DataSettings, sizes: dict[str, int]) -> None:
@@ -139,30 +161,49 @@ def _make(folder: Path, settings: DataSettings, sizes: dict[str, int]) -> None:
         folder,
         round(total * _SLACK) + 10,
         settings.seed,
-        SPACING_MM,
-        workers=1,
+        settings.spacing_mm,
+        workers=torch.get_num_threads(),
         progress=False,
-        sequences=(SEQUENCE,),
+        sequences=settings.sequences,
         normal_share=settings.normal_share,
         tail=settings.tail,
         split=shares,  # type: ignore[arg-type]  # three of them
         held_out_share=1.0,
     )
     manifest = read_manifest(manifest_path)
-    preprocessing = Preprocessing((SPACING_MM,) * 3, SIZE)
-    volumes = VolumeDataset(manifest, preprocessing)
-    images = torch.stack([volumes[index]["image"].half() for index in range(len(volumes))])
     encoder = _text_encoder()
     reports = [manifest.report_of(index) for index in range(len(manifest))]
     mirrored = [flip_laterality(report) for report in reports]
     found = {
-        "images": images,
+        "images": _preprocessed(manifest, settings),
         "words": _embed(encoder, [str(report.text) for report in reports]),
         "mirrored_words": _embed(encoder, [str(report.text) for report in mirrored]),
-        "prompts": _embed(encoder, list(PROMPTS.values())),
+        "prompts": _embed(
+            encoder,
+            [
+                prompt.format(sequence=sequence)
+                for sequence in settings.sequences
+                for prompt in PROMPTS.values()
+            ],
+        ),
     }
     with atomic_path(folder / _TENSORS) as temporary:
         save_file(found, temporary)
+
+
+def _preprocessed(
+    manifest: Manifest, settings: DataSettings
+) -> Float[Tensor, "rows 1 depth height width"]:
+    preprocessing = Preprocessing((settings.spacing_mm,) * 3, settings.size)
+    volumes = VolumeDataset(manifest, preprocessing)
+    images = torch.empty(len(volumes), 1, *settings.size, dtype=torch.float16)
+
+    def fill(index: int) -> None:
+        images[index] = volumes[index]["image"]
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(fill, range(len(volumes))))
+    return images
 
 
 def _text_encoder() -> TextEncoder:
@@ -180,31 +221,55 @@ def _embed(encoder: TextEncoder, texts: list[str]) -> Tensor:
     return found[[places[text] for text in texts]]
 
 
-def _read(folder: Path, sizes: dict[str, int]) -> EvidenceData:
+def _read(
+    folder: Path, settings: DataSettings, sizes: dict[str, int], device: torch.device
+) -> EvidenceData:
     manifest = read_manifest(folder / "manifest.jsonl")
     tensors = load_file(folder / _TENSORS)
-    parts = {name: _part(manifest, name, size, tensors) for name, size in sizes.items()}
-    # Each voxel against the training studies: what differs from other heads stands out.
-    known = parts["train"].images
-    mean, spread = known.mean(0), known.std(0) + SPREAD
-    for part in parts.values():
-        part.images.sub_(mean).div_(spread)
+    rows = {name: _rows(manifest, settings, name, size) for name, size in sizes.items()}
+    places = {sequence: place for place, sequence in enumerate(settings.sequences)}
+    sequence = torch.tensor([places[row.sequence] for row in manifest.rows])
+    mean, spread = _statistics(tensors["images"][rows["train"]], sequence[rows["train"]])
+    parts = {
+        name: Part(
+            _manifest_of(manifest, chosen),
+            tensors["images"][chosen].to(device),
+            sequence[chosen].to(device),
+            mean.to(device),
+            spread.to(device),
+            tensors["words"][chosen],
+            tensors["mirrored_words"][chosen],
+        )
+        for name, chosen in rows.items()
+    }
+    prompts = tensors["prompts"].view(len(settings.sequences), len(PROMPTS), -1)
     truth = read_truth(folder / "truth.jsonl")
-    return EvidenceData(**parts, truth=truth, prompts=tensors["prompts"])
+    return EvidenceData(**parts, truth=truth, sequences=settings.sequences, prompts=prompts)
 
 
-def _part(manifest: Manifest, split: str, size: int, tensors: dict[str, Tensor]) -> Part:
-    rows = [index for index, row in enumerate(manifest.rows) if row.split == split][:size]
-    if len(rows) < size:
-        raise ValueError(f"the split {split} must have {size} studies, and has {len(rows)}")
-    chosen = Manifest(
+def _rows(manifest: Manifest, settings: DataSettings, split: str, studies: int) -> list[int]:
+    """Return the rows of a split's first studies: the volumes of a study follow each other."""
+    wanted = studies * len(settings.sequences)
+    rows = [index for index, row in enumerate(manifest.rows) if row.split == split][:wanted]
+    if len(rows) < wanted:
+        raise ValueError(f"the split {split} must have {wanted} volumes, and has {len(rows)}")
+    return rows
+
+
+def _manifest_of(manifest: Manifest, rows: list[int]) -> Manifest:
+    return Manifest(
         path=manifest.path,
         rows=tuple(manifest.rows[row] for row in rows),
         reports={manifest.rows[row].report: manifest.report_of(row) for row in rows},
         lines=tuple(manifest.lines[row] for row in rows),
     )
-    words = (tensors[name][rows] for name in ("words", "mirrored_words"))
-    return Part(chosen, tensors["images"][rows].float(), *words)
+
+
+def _statistics(images: Tensor, sequence: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and spread of each sequence's voxels."""
+    of_each = [images[sequence == place].float() for place in torch.unique(sequence).tolist()]
+    mean = torch.stack([images.mean(0) for images in of_each])
+    return mean, torch.stack([images.std(0) + SPREAD for images in of_each])
 
 
 @contextmanager
@@ -214,8 +279,3 @@ def _locked(folder: Path, mode: int = 0) -> Iterator[None]:
     with folder.with_name(f"{folder.name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX | mode)
         yield
-
-
-def told() -> dict[str, Any]:
-    """What a row says of its data beside the settings."""
-    return {"sequence": SEQUENCE, "spacing_mm": SPACING_MM, "size": list(SIZE)}

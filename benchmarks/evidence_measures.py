@@ -2,17 +2,18 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from evidence_data import PROMPTS, SEQUENCE, EvidenceData, Part
+from evidence_data import PROMPTS, EvidenceData, Part, reduced_precision
 from selip_core import DualEncoder, Report
 from selip_core._optional import require
 from selip_core.evaluation import area_under_curve
-from selip_core.recipes.galleries import sequence_galleries
+from selip_core.recipes.galleries import Gallery, sequence_galleries
 from selip_core.recipes.ranking import Ranking, rank
 from selip_core.simulation.kinds import KINDS
 
@@ -24,50 +25,92 @@ FEWEST = 5
 """A finding is measured where this many test studies have it, and as many have not."""
 
 
-@torch.no_grad()
-def embed_images(model: DualEncoder, images: Tensor, batch: int = 100) -> Float[Tensor, "n d"]:
-    """Return unit features in evaluation mode; the model is left in the mode it was in."""
-    was_training = model.training
-    model.eval()
-    parts = [model.encode_image(part) for part in torch.split(images, batch)]
-    model.train(was_training)
-    return torch.cat(parts)
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """A split's unit features in evaluation mode, on the processor.
+
+    Attributes:
+        part: The split.
+        images: Of each row's volume.
+        texts: Of each row's report.
+    """
+
+    part: Part
+    images: Float[Tensor, "rows d"]
+    texts: Float[Tensor, "rows d"]
+
+    def select(self, rows: Sequence[int]) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
+        """Return the features of some rows."""
+        return self.images[list(rows)], self.texts[list(rows)]
+
+    def rankings(self, data: EvidenceData) -> list[Ranking]:
+        """Return, of each sequence, the ranking of its volumes and distinct reports."""
+        manifest = self.part.manifest
+        return [
+            rank(gallery, manifest, self.images, self.texts, data.truth)
+            for gallery in sequence_galleries(manifest)
+        ]
 
 
 @torch.no_grad()
-def rank_part(model: DualEncoder, part: Part, data: EvidenceData) -> Ranking:
-    """Return the ranking of the part's volumes and distinct reports."""
-    (gallery,) = sequence_galleries(part.manifest)
-    images, texts = embed_images(model, part.images), model.encode_text(part.words)
-    return rank(gallery, part.manifest, images, texts, data.truth)
+def embed(model: DualEncoder, part: Part, batch: int = 100) -> Embedded:
+    """Return the features of a split; the model is in evaluation mode."""
+    device = part.images.device
+    with reduced_precision(device):
+        images = [
+            model.encode_image(part.volumes(rows))
+            for rows in torch.split(torch.arange(len(part.images), device=device), batch)
+        ]
+        texts = model.encode_text(part.words.to(device))
+    return Embedded(part, torch.cat(images).float().cpu(), texts.float().cpu())
 
 
 def validation_score(model: DualEncoder, data: EvidenceData) -> float:
     """Return what chooses hyperparameters: the mean of R@1, R@5 and R@10, both ways."""
-    ranking = rank_part(model, data.validation, data).abnormal()
-    measures = (ranking.image_to_text(), ranking.text_to_image())
+    rankings = [each.abnormal() for each in embed(model, data.validation).rankings(data)]
+    measures = [way for each in rankings for way in (each.image_to_text(), each.text_to_image())]
     values = [each[f"R@{k}"].values.mean() for each in measures for k in (1, 5, 10)]
     return float(torch.stack(values).mean())
 
 
 def measure(model: DualEncoder, data: EvidenceData) -> dict[str, Any]:
-    """Return every measure on the test split: values, and for retrieval intervals by patient."""
-    ranking = rank_part(model, data.test, data)
-    train_features, test_features = (
-        embed_images(model, part.images) for part in (data.train, data.test)
-    )
-    texts = model.encode_text(data.test.words).detach()
-    prompts = model.encode_text(data.prompts).detach()
-    zero_shot = zero_shot_aucs(test_features @ prompts.T, data.test.reports)
-    probes = probe_aucs(train_features, test_features, data)
-    return {
-        **retrieval(ranking),
-        **geometry(test_features, texts),
-        **calibration(ranking.abnormal(), model.logit_scale.item()),
-        "zero_shot_auc": mean_of(zero_shot),
-        "zero_shot_aucs": zero_shot,
-        **probes,
+    """Return every measure on the test split: values, and for retrieval intervals by patient.
+
+    Of several sequences the means of their values, and what each of them has.
+    """
+    train, test = embed(model, data.train), embed(model, data.test)
+    scale = model.logit_scale.item()
+    with torch.no_grad(), reduced_precision(data.test.images.device):
+        prompts = model.encode_text(data.prompts.to(data.test.images.device)).float().cpu()
+    found = {
+        ranking.gallery.sequence: {
+            **retrieval(ranking),
+            **geometry(*test.select(ranking.gallery.queries)),
+            **calibration(ranking.abnormal(), scale),
+            **zero_shot(test, prompts[place], ranking.gallery),
+            **probes(train, test, data, ranking.gallery.sequence),
+        }
+        for place, ranking in enumerate(test.rankings(data))
     }
+    if len(found) == 1:
+        return next(iter(found.values()))
+    return means(list(found.values())) | {"by_sequence": found}
+
+
+def means(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the means of equal names at any depth; an interval is not one of several galleries.
+
+    Example:
+        >>> means([{"R@1": {"value": 0.2, "low": 0.1}}, {"R@1": {"value": 0.4, "low": 0.3}}])
+        {'R@1': {'value': 0.30000000000000004}}
+    """
+    names = dict.fromkeys(name for each in found for name in each if name not in ("low", "high"))
+    told: dict[str, Any] = {}
+    for name in names:
+        values = [each[name] for each in found if name in each]
+        is_number = not isinstance(values[0], Mapping)
+        told[name] = sum(values) / len(values) if is_number else means(values)
+    return told
 
 
 def retrieval(ranking: Ranking) -> dict[str, Any]:
@@ -126,10 +169,23 @@ def calibration(ranking: Ranking, logit_scale: float) -> dict[str, float]:
     return {"rank_correlation": correlation, "calibration_error": error}
 
 
+def zero_shot(
+    test: Embedded, prompts: Float[Tensor, "prompts d"], gallery: Gallery
+) -> dict[str, Any]:
+    """Return how well the cosine with each finding's prompt tells who has it, and their mean.
+
+    The cosine with the prompt of the normal brain is taken off.
+    """
+    images, _ = test.select(gallery.queries)
+    reports = [test.part.manifest.report_of(row) for row in gallery.queries]
+    aucs = zero_shot_aucs(images @ prompts.T, reports)
+    return {"zero_shot_auc": mean_of(aucs), "zero_shot_aucs": aucs}
+
+
 def zero_shot_aucs(
     cosines: Float[Tensor, "volumes prompts"], reports: Sequence[Report]
 ) -> dict[str, float]:
-    """Return the AUC of each finding's prompt, less that of the normal brain."""
+    """Return the AUC of each finding's prompt, by its name."""
     names = list(PROMPTS)
     scores = cosines - cosines[:, names.index("normal"), None]
     present = {name: told_by(name, reports) for name in names if name != "normal"}
@@ -160,24 +216,33 @@ def is_measurable(has: Bool[Tensor, " studies"]) -> bool:
     return FEWEST <= int(has.sum()) <= len(has) - FEWEST
 
 
-def kinds_shown(part: Part, data: EvidenceData) -> dict[str, Bool[Tensor, " rows"]]:
-    """Return which volumes show each kind of lesion: what a probe learns."""
+def kinds_shown(
+    part: Part, data: EvidenceData, sequence: str
+) -> tuple[list[int], dict[str, Bool[Tensor, " rows"]]]:
+    """Return the rows of a sequence, and which show each kind of lesion: what a probe learns."""
+    rows = [place for place, row in enumerate(part.manifest.rows) if row.sequence == sequence]
     shown = [
-        {one.kind for one in data.truth[row.study] if SEQUENCE in one.visible_in}
-        for row in part.manifest.rows
+        {
+            one.kind
+            for one in data.truth[part.manifest.rows[row].study]
+            if sequence in one.visible_in
+        }
+        for row in rows
     ]
-    return {kind: torch.tensor([kind in each for each in shown]) for kind in KINDS}
+    return rows, {kind: torch.tensor([kind in each for each in shown]) for kind in KINDS}
 
 
-def probe_aucs(
-    train: Float[Tensor, "n d"], test: Float[Tensor, "m d"], data: EvidenceData
+def probes(
+    training: Embedded, testing: Embedded, data: EvidenceData, sequence: str
 ) -> dict[str, Any]:
     """Return the mean AUC over kinds of a linear probe, by the percentage of labels it sees.
 
     A few labels are drawn several times, with one study that has the kind and one that has not at
     least; the draws depend on nothing but their number, so that they are the same for all arms.
     """
-    known, wanted = kinds_shown(data.train, data), kinds_shown(data.test, data)
+    known_rows, known = kinds_shown(training.part, data, sequence)
+    test_rows, wanted = kinds_shown(testing.part, data, sequence)
+    train, test = training.images[known_rows], testing.images[test_rows]
     kinds = [kind for kind in KINDS if is_measurable(wanted[kind]) and is_measurable(known[kind])]
     mean, spread = train.mean(0), train.std(0).clamp(min=1e-6)
     train, test = (train - mean) / spread, (test - mean) / spread

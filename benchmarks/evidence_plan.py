@@ -1,10 +1,11 @@
 """Which runs the study has, in which order: stopped anywhere, what is there is paired."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from evidence_rows import Row
 from evidence_runs import ARMS, Run
+from selip_core.simulation.contrast import SEQUENCES
 
 RATES = (1.5e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2)
 """Learning rates that every arm is tried with."""
@@ -14,102 +15,152 @@ MAIN_SEEDS = tuple(range(10))
 OTHER_SEEDS = tuple(range(5))
 FACTOR_ARMS = ("clip", "best8", "best8 unique")
 WIDTH_ARMS = ("clip", "identical", "best8", "paper exact")
+TARGET_ARMS = ("identical", "best8")
 
+Level = Mapping[str, object]
+"""What a run has besides arm, seed and rate; the rest is as in the middle."""
 Rates = Mapping[str, float]
 """The chosen learning rate of each arm."""
+RatesAt = Callable[[Level], Rates]
+Stage = Callable[[RatesAt], Iterator[Run]]
+
+MIDDLE: Level = {}
+LARGE_BATCH: Level = {"batch": 512, "passes": 4.0}
+"""As many pairs as in the middle would be 20 steps, in which nothing is learned."""
+
+LARGE: dict[str, Level] = {
+    encoder: {
+        "encoder": encoder,
+        "width": 1.0,
+        "spacing_mm": 2.0,
+        "sequences": SEQUENCES,
+        "train": 4000,
+    }
+    for encoder in ("resnet18", "resnet50")
+}
+"""The main comparison again, for a GPU."""
 
 
-def tuning_runs() -> Iterator[Run]:
-    """Yield every arm at every rate: as many trials for each."""
-    for seed in TUNE_SEEDS:
-        for rate in RATES:
-            for arm in ARMS:
-                yield Run(arm, seed, learning_rate=rate)
+@dataclass(frozen=True)
+class Trials:
+    """Which rates which arms are tried with, and where: every arm as often as every other."""
+
+    levels: Sequence[Level]
+    arms: Sequence[str] = tuple(ARMS)
+    rates: Sequence[float] = RATES
+
+    def runs(self) -> Iterator[Run]:
+        """Yield every arm at every rate on the seeds of tuning, level by level."""
+        for level in self.levels:
+            for seed in TUNE_SEEDS:
+                for rate in self.rates:
+                    for arm in self.arms:
+                        yield at(level, arm, seed, rate)
 
 
-def choose_rates(rows: Mapping[str, Row]) -> dict[str, float]:
+TRIALS: dict[str, Trials] = {
+    "tune": Trials([MIDDLE]),
+    # A thousand studies have no 512 reports that differ: no arm of such batches is tried.
+    "batch-tune": Trials([LARGE_BATCH], ("clip", "best8"), RATES[1:4]),
+    "large-tune": Trials(list(LARGE.values())),
+}
+
+
+def at(level: Level, arm: str, seed: int, rate: float) -> Run:
+    """Return the run of an arm at a level."""
+    return replace(Run(arm, seed, learning_rate=rate), **level)  # type: ignore[arg-type]
+
+
+def trials_of(level: Level) -> tuple[Trials, Level]:
+    """Return a level's trials and where they are; without its own, those of the middle."""
+    own = [trials for trials in TRIALS.values() if level in trials.levels]
+    return (own[0], level) if own else (TRIALS["tune"], MIDDLE)
+
+
+def choose_rates(rows: Mapping[str, Row], level: Level = MIDDLE) -> dict[str, float]:
     """Return each arm's rate of the best mean validation score, of arms whose trials are done."""
+    trials, tried_at = trials_of(level)
     chosen = {}
-    for arm in ARMS:
-        scores = {rate: validation_scores(rows, arm, rate) for rate in RATES}
+    for arm in trials.arms:
+        scores = {rate: validation_scores(rows, arm, rate, tried_at) for rate in trials.rates}
         if all(len(each) == len(TUNE_SEEDS) for each in scores.values()):
-            chosen[arm] = max(RATES, key=lambda rate: sum(scores[rate]))
+            chosen[arm] = max(trials.rates, key=lambda rate: sum(scores[rate]))
     return chosen
 
 
-def validation_scores(rows: Mapping[str, Row], arm: str, rate: float) -> list[float]:
+def validation_scores(
+    rows: Mapping[str, Row], arm: str, rate: float, level: Level = MIDDLE
+) -> list[float]:
     """Return the validation scores of the trials that are done; a failed one counts as 0."""
-    keys = [Run(arm, seed, learning_rate=rate).key for seed in TUNE_SEEDS]
+    keys = [at(level, arm, seed, rate).key for seed in TUNE_SEEDS]
     return [float(rows[key].get("validation", 0.0)) for key in keys if key in rows]
 
 
-def main_runs(rates: Rates) -> Iterator[Run]:
-    """Yield the main comparison: every arm in the middle of the study, ten seeds."""
-    return across(MAIN_SEEDS, ARMS, [{}], rates)
+def compare(
+    levels: Sequence[Level],
+    arms: Sequence[str] = FACTOR_ARMS,
+    seeds: Sequence[int] = OTHER_SEEDS,
+) -> Stage:
+    """Return a stage: seed by seed, in each level by level, in each arm by arm.
+
+    An arm waits for its trials.
+    """
+
+    def runs(rates_at: RatesAt) -> Iterator[Run]:
+        for seed in seeds:
+            for level in levels:
+                rates = rates_at(level)
+                for arm in arms:
+                    if arm in rates:
+                        yield at(level, arm, seed, rates[arm])
+
+    return runs
 
 
-def across(
-    seeds: Sequence[int],
-    arms: Sequence[str] | Mapping[str, object],
-    levels: Sequence[Mapping[str, object]],
-    rates: Rates,
-) -> Iterator[Run]:
-    """Yield runs seed by seed, in each level by level, in each arm by arm."""
-    for seed in seeds:
-        for level in levels:
-            for arm in arms:
-                if arm in rates:
-                    run = Run(arm, seed, learning_rate=rates[arm])
-                    yield replace(run, **level)  # type: ignore[arg-type]
-
-
-def factor(
-    levels: Sequence[Mapping[str, object]], arms: Sequence[str] = FACTOR_ARMS
-) -> Callable[[Rates], Iterator[Run]]:
-    """Return the stage that changes one factor around the middle."""
-    return lambda rates: across(OTHER_SEEDS, arms, levels, rates)
-
-
-def weights(*pairs: tuple[float, float]) -> list[dict[str, object]]:
+def weights(*pairs: tuple[float, float]) -> list[Level]:
     """Return levels of align weight and similarity weight."""
     return [{"align_weight": align, "similarity_weight": similarity} for align, similarity in pairs]
 
 
-TARGET_ARMS = ("identical", "best8")
-
-STAGES: dict[str, Callable[[Rates], Iterator[Run]]] = {
-    "main": main_runs,
-    "null": factor([{"permuted": True}]),
-    "share": factor(weights((0.75, 0.25), (0.25, 0.75), (0.0, 1.0)), ["best8"]),
-    "width": factor([{"width": 0.125}, {"width": 0.5}], WIDTH_ARMS),
-    "train": factor([{"train": 100}, {"train": 400}, {"train": 4000}]),
-    "scale": factor([{"learn_scale": False}]),
-    "noise": factor([{"noise": 0.05}, {"noise": 0.2}], TARGET_ARMS),
-    "batch": factor([{"batch": 16}, {"batch": 128}, {"batch": 512}]),
-    "normal": factor([{"normal_share": 0.2}, {"normal_share": 0.7}]),
-    "tail": factor([{"tail": 0.0}]),
-    "schedule": factor([{"schedule": "falling"}, {"schedule": "rising"}], TARGET_ARMS),
-    "passes": factor([{"passes": 3.0}]),
-    "sum": factor(weights((1.0, 0.25), (1.0, 1.0), (1.0, 4.0)), ["best8"]),
+STAGES: dict[str, Stage] = {
+    "main": compare([MIDDLE], tuple(ARMS), MAIN_SEEDS),
+    "null": compare([{"permuted": True}]),
+    "share": compare(weights((0.75, 0.25), (0.25, 0.75), (0.0, 1.0)), ["best8"]),
+    "width": compare([{"width": 0.125}, {"width": 0.5}], WIDTH_ARMS),
+    "train": compare([{"train": 100}, {"train": 400}, {"train": 4000}]),
+    "scale": compare([{"learn_scale": False}]),
+    "noise": compare([{"noise": 0.05}, {"noise": 0.2}], TARGET_ARMS),
+    "normal": compare([{"normal_share": 0.2}, {"normal_share": 0.7}]),
+    "tail": compare([{"tail": 0.0}]),
+    "batch": compare([{"batch": 16}, LARGE_BATCH]),
+    "schedule": compare([{"schedule": "falling"}, {"schedule": "rising"}], TARGET_ARMS),
+    "passes": compare([{"passes": 3.0}]),
+    "sum": compare(weights((1.0, 0.25), (1.0, 4.0)), ["best8"]),
+    "large": compare(list(LARGE.values()), tuple(ARMS)),
 }
-"""After tuning, in the order of what matters most; each with the runs that the rates decide."""
+"""What is measured, each on the rates that its trials chose."""
 
-TUNE = "tune"
+GPU_STAGES = ("large-tune", "large")
+"""Too much for a processor; done where they are asked for."""
 
 
 def runs_of(stage: str, rows: Mapping[str, Row], *, plan: bool = False) -> list[Run]:
-    """Return the runs of a stage; those after tuning, of the arms whose rate is chosen.
+    """Return the runs of a stage; those that are measured, of the arms whose rate is chosen.
 
     With ``plan`` arms without a rate yet stand there with the middle one.
     """
-    if stage == TUNE:
-        return list(tuning_runs())
-    supposed = dict.fromkeys(ARMS, RATES[1]) if plan else {}
-    return list(STAGES[stage](supposed | choose_rates(rows)))
+    if stage in TRIALS:
+        return list(TRIALS[stage].runs())
+
+    def rates_at(level: Level) -> Rates:
+        supposed = dict.fromkeys(trials_of(level)[0].arms, RATES[1]) if plan else {}
+        return supposed | choose_rates(rows, level)
+
+    return list(STAGES[stage](rates_at))
 
 
 def cost(run: Run) -> float:
-    """Return the time of a run as a multiple of one in the middle, roughly."""
+    """Return the time of a run on a processor as a multiple of one in the middle, roughly."""
     middle = Run(run.arm, run.seed)
     seen = run.steps * run.batch / (middle.steps * middle.batch)
     # Width changes the channels; the stem's share does not fall with them.

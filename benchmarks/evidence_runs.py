@@ -8,6 +8,9 @@ from typing import Any, Self
 from selip_core.losses import WeightSchedule
 
 MIDDLE_TRAIN = 1000
+MIDDLE_SEQUENCES = ("FLAIR",)
+MIDDLE_SPACING_MM = 5.0
+EXTENT_MM = (160.0, 200.0, 160.0)
 MIDDLE_BATCH = 50
 MIDDLE_STEPS = 200
 """Ten passes over 1,000 studies in batches of 50."""
@@ -25,12 +28,22 @@ class DataSettings:
         train: Training studies.
         normal_share: Share of normal studies.
         tail: 1: findings as long-tailed as a hospital's; 0: all equally frequent.
+        sequences: Volumes of a study.
+        spacing_mm: Of their voxels.
     """
 
     seed: int
     train: int = MIDDLE_TRAIN
     normal_share: float = 0.4
     tail: float = 1.0
+    sequences: tuple[str, ...] = MIDDLE_SEQUENCES
+    spacing_mm: float = MIDDLE_SPACING_MM
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Voxels of a volume: depth, height, width."""
+        depth, height, width = (round(extent / self.spacing_mm) for extent in EXTENT_MM)
+        return depth, height, width
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,9 @@ class Run:
         similarity_weight: Weight of the target.
         schedule: Of the similarity weight.
         learning_rate: Peak rate, in batches of 50.
+        encoder: Name of the image encoder.
+        sequences: Volumes of a study.
+        spacing_mm: Of their voxels.
     """
 
     arm: str
@@ -70,26 +86,43 @@ class Run:
     similarity_weight: float = 0.5
     schedule: WeightSchedule = "constant"
     learning_rate: float = 3e-3
+    encoder: str = "resnet10"
+    sequences: tuple[str, ...] = MIDDLE_SEQUENCES
+    spacing_mm: float = MIDDLE_SPACING_MM
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Return the run that a row tells."""
-        return cls(**values)
+        """Return the run that a row tells; what older rows do not tell is as in the middle."""
+        known = dict(values)
+        known["sequences"] = tuple(known.get("sequences", MIDDLE_SEQUENCES))
+        return cls(**known)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a row tells of this run."""
+        return dataclasses.asdict(self) | {"sequences": list(self.sequences)}
 
     @property
     def key(self) -> str:
         """Tells this run from all others."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return json.dumps(self.to_json(), sort_keys=True)
 
     @property
     def data(self) -> DataSettings:
         """The data set of this run."""
-        return DataSettings(self.seed, self.train, self.normal_share, self.tail)
+        return DataSettings(
+            self.seed,
+            self.train,
+            self.normal_share,
+            self.tail,
+            self.sequences,
+            self.spacing_mm,
+        )
 
     @property
     def steps(self) -> int:
-        """Optimiser steps: the pairs that are seen grow with the root of the training studies."""
-        pairs: float = MIDDLE_STEPS * MIDDLE_BATCH * (self.train / MIDDLE_TRAIN) ** 0.5
+        """Optimiser steps: the pairs that are seen grow with the root of the training volumes."""
+        volumes = self.train * len(self.sequences)
+        pairs: float = MIDDLE_STEPS * MIDDLE_BATCH * (volumes / MIDDLE_TRAIN) ** 0.5
         return round(self.passes * pairs / self.batch)
 
     @property

@@ -8,13 +8,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evidence_plan import RATES, STAGES, TUNE, choose_rates, runs_of, validation_scores
+from evidence_data import PROMPTS
+from evidence_plan import (
+    LARGE,
+    MIDDLE,
+    STAGES,
+    TRIALS,
+    Level,
+    choose_rates,
+    runs_of,
+    trials_of,
+    validation_scores,
+)
 from evidence_rows import Row, RowFile, rounded
 from evidence_runs import ARMS, Run
 from evidence_shapes import target_masses
 from evidence_statistics import holm, paired_t
 from results import RESULTS, write_result
 from selip_core.files import atomic_path
+from selip_core.simulation.kinds import KINDS
 
 CONTROLS = frozenset({"shuffled", "oracle"})
 BOTH_WAYS = ("image_to_text", "text_to_image")
@@ -42,6 +54,11 @@ def plain(name: str) -> Callable[[Row], float]:
     return read
 
 
+def finding(group: str, name: str) -> Callable[[Row], float]:
+    """Return what reads the AUC of one finding off a row; NaN where too few studies have it."""
+    return lambda row: float(row["test"][group].get(name, math.nan))
+
+
 PRIMARY: dict[str, Callable[[Row], float]] = {
     "R@1": retrieved("R@1"),
     "nDCG@10": retrieved("nDCG@10"),
@@ -65,6 +82,16 @@ MEASURES: dict[str, Callable[[Row], float]] = {
     "calibration error": plain("calibration_error"),
 }
 """What is read off each row, by name."""
+
+FINDINGS: dict[str, Callable[[Row], float]] = {
+    **{
+        f"zero-shot: {name}": finding("zero_shot_aucs", name)
+        for name in PROMPTS
+        if name != "normal"
+    },
+    **{f"probe: {kind}": finding("probe_aucs", kind) for kind in KINDS},
+}
+"""What is read off each row of the main comparison besides."""
 
 CONTRASTS = (
     ("best8", "identical"),
@@ -98,7 +125,7 @@ def write_summary(work: Path) -> None:
 
 def in_order(rows: Mapping[str, Row]) -> list[Run]:
     """Return the runs that have rows, those of the plan in its order and then all others."""
-    planned = [run for stage in (TUNE, *STAGES) for run in runs_of(stage, rows)]
+    planned = [run for stage in (*TRIALS, *STAGES) for run in runs_of(stage, rows)]
     others = [Run.from_json(row["run"]) for row in rows.values()]
     return [run for run in dict.fromkeys([*planned, *others]) if run.key in rows]
 
@@ -109,26 +136,55 @@ def summarise(rows: Mapping[str, Row]) -> dict[str, Any]:
     return {
         "simulated": True,
         "runs": len(rows),
-        "failed": [asdict(run) for run in in_order(rows) if "error" in rows[run.key]],
-        "cpu_hours": round(sum(row["cpu_seconds"] for row in rows.values()) / 3600, 2),
+        "failed": [run.to_json() for run in in_order(rows) if "error" in rows[run.key]],
+        "cpu_hours": round(
+            sum(row["cpu_seconds"] for row in rows.values() if row.get("device") != "cuda") / 3600,
+            2,
+        ),
         "commits": sorted({row["commit"] for row in rows.values()}),
         "arms": {name: arm.told for name, arm in ARMS.items()},
-        "tuning": tuning(rows),
-        "main": with_holm(compared(main, rows)),
+        "tuning": [
+            told
+            for trials in TRIALS.values()
+            for level in trials.levels
+            if (told := tuning(rows, level))["chosen"] or level == MIDDLE
+        ],
+        "main": with_holm(compared(main, rows, MEASURES | FINDINGS)),
         "contrasts": contrasts(main, rows),
         "levels": levels(rows),
+        "large": large(rows),
         "mechanism": {arm: mechanism(main, arm, rows) for arm in ARMS},
         "not_run": not_run(rows),
     }
 
 
-def tuning(rows: Mapping[str, Row]) -> dict[str, Any]:
-    """Return the validation scores of every arm at every rate, and what was chosen."""
+def tuning(rows: Mapping[str, Row], level: Level) -> dict[str, Any]:
+    """Return the validation scores of every arm at every rate of a level, and what was chosen."""
+    trials, _ = trials_of(level)
     scores = {
-        arm: {str(rate): rounded(validation_scores(rows, arm, rate)) for rate in RATES}
-        for arm in ARMS
+        arm: {
+            str(rate): rounded(validation_scores(rows, arm, rate, level)) for rate in trials.rates
+        }
+        for arm in trials.arms
     }
-    return {"scores": scores, "chosen": choose_rates(rows)}
+    return {"level": told_level(level), "scores": scores, "chosen": choose_rates(rows, level)}
+
+
+def told_level(level: Level) -> str:
+    """Return the values of a level, such as ``"batch 512, passes 4.0"``."""
+    return ", ".join(f"{name} {value}" for name, value in level.items()) or "middle"
+
+
+def large(rows: Mapping[str, Row]) -> dict[str, Any]:
+    """Return the main comparison of every larger network that was run."""
+    runs = runs_of("large", rows)
+    by_encoder = {
+        encoder: [run for run in runs if run.encoder == encoder and run.key in rows]
+        for encoder in LARGE
+    }
+    return {
+        encoder: with_holm(compared(found, rows)) for encoder, found in by_encoder.items() if found
+    }
 
 
 def compared(
@@ -223,7 +279,7 @@ def levels(rows: Mapping[str, Row]) -> dict[str, Any]:
             for level, runs in runs_by_level(runs_of(stage, rows), rates).items()
         }
         for stage in STAGES
-        if stage != "main"
+        if stage not in ("main", "large")
     }
 
 
@@ -232,7 +288,10 @@ def runs_by_level(runs: Sequence[Run], rates: Mapping[str, float]) -> dict[str, 
 
     What changes a target leaves CLIP where it was in the middle.
     """
-    everywhere = list(dict.fromkeys([*map(middle_of, runs), *runs]))
+    middle = [
+        Run(run.arm, run.seed, learning_rate=rates[run.arm]) for run in runs if run.arm in rates
+    ]
+    everywhere = list(dict.fromkeys([*middle, *runs]))
     factors = [name for name in asdict(Run("", 0)) if any(differs(run, name) for run in runs)]
     ordered = sorted(everywhere, key=lambda run: [getattr(run, name) for name in factors])
     found: dict[str, list[Run]] = {}
@@ -246,14 +305,10 @@ def runs_by_level(runs: Sequence[Run], rates: Mapping[str, float]) -> dict[str, 
     }
 
 
-def middle_of(run: Run) -> Run:
-    """Return the run of the same arm, seed and rate in the middle of the study."""
-    return Run(run.arm, run.seed, learning_rate=run.learning_rate)
-
-
 def differs(run: Run, factor: str) -> bool:
-    """Tell whether a factor of a run is not as in the middle."""
-    return bool(getattr(run, factor) != getattr(middle_of(run), factor))
+    """Tell whether a factor of a run is not as in the middle; arm, seed and rate are none."""
+    middle = Run(run.arm, run.seed, learning_rate=run.learning_rate)
+    return bool(getattr(run, factor) != getattr(middle, factor))
 
 
 def level_of(run: Run, factors: Sequence[str]) -> str:
@@ -284,6 +339,6 @@ def not_run(rows: Mapping[str, Row]) -> dict[str, int]:
     """Return how many planned runs have no row yet, by stage."""
     missing = {
         stage: sum(run.key not in rows for run in dict.fromkeys(runs_of(stage, rows, plan=True)))
-        for stage in (TUNE, *STAGES)
+        for stage in (*TRIALS, *STAGES)
     }
     return {stage: count for stage, count in missing.items() if count}

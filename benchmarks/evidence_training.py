@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from evidence_data import EvidenceData
-from evidence_measures import embed_images
+from evidence_data import EvidenceData, Part, reduced_precision
 from evidence_mechanism import look_at, smoothing_of, target_shape
 from evidence_runs import ARMS, LOGGED, Run
 from evidence_targets import Rows, Target, make_target
@@ -23,6 +23,12 @@ from selip_core.similarity import SimilarityOperator
 
 EMBED_DIM = 128
 SCALE = 1 / 0.07
+ENCODERS: dict[str, dict[str, Any]] = {
+    "resnet10": {"stem": "cubic", "stages": 3},
+    "resnet18": {},
+    "resnet50": {},
+}
+"""Options of the image encoders: the first sees small volumes."""
 LOOKED_AT = 20
 """Batches on which the shape of a target is told."""
 
@@ -34,14 +40,14 @@ class Training:
     A row from 0 to n - 1 is a study, row n + i is study i mirrored left to right.
 
     Attributes:
-        images: The n training volumes.
+        part: The n training volumes.
         words: The embedding of the report that is shown with each row.
         reports: These reports: of the volumes, or permuted.
         target: From rows to similarities; None is plain CLIP.
         first: The first batches.
     """
 
-    images: Float[Tensor, "n 1 depth height width"]
+    part: Part
     words: Float[Tensor, "two_n hidden"]
     reports: list[Report]
     target: Target | None
@@ -50,29 +56,31 @@ class Training:
     @classmethod
     def of(cls, run: Run, data: EvidenceData) -> "Training":
         """Return what this run trains on."""
-        shown = torch.arange(len(data.train.images))
+        part = data.train
+        shown = torch.arange(len(part.images))
         if run.permuted:
             generator = torch.Generator().manual_seed(run.seed)
             shown = shown[torch.randperm(len(shown), generator=generator)]
-        reports = [data.train.reports[row] for row in shown.tolist()]
+        own = part.reports
+        reports = [own[row] for row in shown.tolist()]
         reports += [flip_laterality(report) for report in reports]
-        words = torch.cat([data.train.words[shown], data.train.mirrored_words[shown]])
+        words = torch.cat([part.words[shown], part.mirrored_words[shown]])
         name = ARMS[run.arm].target
         target = make_target(name, data, reports, run.seed, run.noise) if name else None
         batches = batches_of(run, reports)
         first = [next(batches) for _ in range(LOOKED_AT)]
-        return cls(data.train.images, words, reports, target, first)
+        return cls(part, words.to(part.images.device), reports, target, first)
 
     def volumes(self, rows: Rows) -> Float[Tensor, "batch 1 depth height width"]:
         """Return the volumes of a batch, mirrored where the row says so."""
-        studies = len(self.images)
-        images = self.images[rows % studies]
-        is_mirrored = (rows >= studies)[:, None, None, None, None]
+        volumes, rows = len(self.part.images), rows.to(self.part.images.device)
+        images = self.part.volumes(rows % volumes)
+        is_mirrored = (rows >= volumes)[:, None, None, None, None]
         return torch.where(is_mirrored, images.flip(-1), images)
 
     def similarities(self, rows: Rows) -> SimilarityOperator | None:
         """Return the raw similarities of a batch, or None for plain CLIP."""
-        return None if self.target is None else self.target(rows)
+        return None if self.target is None else self.target(rows).to(self.words.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +103,7 @@ class Trained:
 def train(run: Run, data: EvidenceData) -> Trained:
     """Train one run to its last step."""
     training = Training.of(run, data)
-    model = build_model(run, training.words.shape[1])
+    model = build_model(run, training.words.shape[1]).to(training.words.device)
     loss_fn = build_loss(run, training, data)
     settings = OptimizerConfig(
         learning_rate_image=run.peak_learning_rate, learning_rate_text=run.peak_learning_rate
@@ -111,7 +119,8 @@ def train(run: Run, data: EvidenceData) -> Trained:
         factor = learning_rate_factor(step, run.steps, settings.warmup, settings.decay_power)
         for group in optimizer.param_groups:
             group["lr"] = factor * group["peak"]
-        loss = loss_of(model, loss_fn, training, next(batches))
+        with reduced_precision(training.words.device):
+            loss = loss_of(model, loss_fn, training, next(batches))
         if not torch.isfinite(loss):
             raise ValueError(f"the loss is {loss.item()} at step {step} of {run}")
         torch.autograd.backward(loss)
@@ -130,7 +139,11 @@ def build_model(run: Run, hidden: int) -> DualEncoder:
     """Return the model at its start: the same for all arms of a seed."""
     torch.manual_seed(run.seed)
     image_encoder = create_image_encoder(
-        "resnet10", embed_dim=EMBED_DIM, pooling="grid", stem="cubic", stages=3, width=run.width
+        run.encoder,
+        embed_dim=EMBED_DIM,
+        pooling="grid",
+        width=run.width,
+        **ENCODERS[run.encoder],
     )
     # The text backbone is frozen: its embeddings are data, and the projection is the encoder.
     model = DualEncoder(image_encoder, nn.Linear(hidden, EMBED_DIM), initial_logit_scale=SCALE)
@@ -182,8 +195,13 @@ def loss_of(
 
 @torch.no_grad()
 def _features(model: DualEncoder, training: Training, rows: Rows) -> tuple[Tensor, Tensor]:
-    images = embed_images(model, training.volumes(rows))
-    return images, model.encode_text(training.words[rows])
+    was_training = model.training
+    model.eval()
+    with reduced_precision(training.words.device):
+        images = model.encode_image(training.volumes(rows))
+        texts = model.encode_text(training.words[rows])
+    model.train(was_training)
+    return images, texts
 
 
 def mechanism(

@@ -31,7 +31,7 @@ MISSING = "–"
 
 def arm_rows(result: Result) -> Rows:
     """Return what each arm is, its chosen rate, and the shape of its target."""
-    chosen, mechanism = result["tuning"]["chosen"], result["mechanism"]
+    chosen, mechanism = result["tuning"][0]["chosen"], result["mechanism"]
     rows = []
     for arm, told in result["arms"].items():
         shape, abnormal = mechanism[arm].get("target", {}), result["abnormal"].get(arm, {})
@@ -51,14 +51,18 @@ def arm_rows(result: Result) -> Rows:
 
 
 def tuning_rows(result: Result) -> Rows:
-    """Return the validation scores of all trials."""
-    scores = result["tuning"]["scores"]
-    rates = list(next(iter(scores.values())))
+    """Return the validation scores of all trials, level by level."""
+    rates = list(next(iter(result["tuning"][0]["scores"].values())))
     rows = [
-        [arm, *(", ".join(number(value) for value in by_rate[rate]) for rate in rates)]
-        for arm, by_rate in scores.items()
+        [
+            told["level"],
+            arm,
+            *(", ".join(map(number, by_rate.get(rate, []))) or MISSING for rate in rates),
+        ]
+        for told in result["tuning"]
+        for arm, by_rate in told["scores"].items()
     ]
-    return [["arm", *(f"rate {rate}" for rate in rates)], *rows]
+    return [["level", "arm", *(f"rate {rate}" for rate in rates)], *rows]
 
 
 def main_rows(result: Result) -> Rows:
@@ -71,6 +75,39 @@ def main_rows(result: Result) -> Rows:
             for arm, told in ordered(result, result["main"])
         ),
     ]
+
+
+def large_rows(result: Result) -> Rows:
+    """Return means and paired differences of the primary measures on larger volumes."""
+    rows = [
+        [encoder, arm, str(len(told[PRIMARY[0]]["values"])), *primary_cells(told)]
+        for encoder, level in result["large"].items()
+        for arm, told in ordered(result, level)
+    ]
+    header = ["encoder", "arm", "seeds"]
+    missing = [MISSING] * (len(header) + 2 * len(PRIMARY))
+    labels = (label for name in PRIMARY for label in (name, f"{name} - clip"))
+    return [[*header, *labels], *(rows or [missing])]
+
+
+def finding_rows(group: str) -> Callable[[Result], Rows]:
+    """Return what makes the table of an AUC of each finding."""
+
+    def rows_of(result: Result) -> Rows:
+        arms = [(arm, told) for arm, told in ordered(result, result["main"])]
+        clip = result["main"]["arms"].get("clip", {})
+        rows = [
+            [
+                name.removeprefix(group),
+                number(told["mean"]),
+                *(gain(other[name]) for arm, other in arms if arm != "clip"),
+            ]
+            for name, told in clip.items()
+            if name.startswith(group)
+        ]
+        return [["finding", "clip", *(f"{a} - clip" for a, _ in arms if a != "clip")], *rows]
+
+    return rows_of
 
 
 def primary_cells(told: dict[str, Any]) -> list[str]:
@@ -177,6 +214,9 @@ def number(value: float | None, form: str = ".3f") -> str:
 TABLES: dict[str, Callable[[Result], Rows]] = {
     "evidence-arms": arm_rows,
     "evidence-contrasts": contrast_rows,
+    "evidence-findings-probe": finding_rows("probe: "),
+    "evidence-findings-zero-shot": finding_rows("zero-shot: "),
+    "evidence-large": large_rows,
     "evidence-levels": level_rows,
     "evidence-main": main_rows,
     "evidence-not-run": not_run_rows,

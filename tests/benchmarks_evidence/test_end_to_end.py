@@ -14,15 +14,13 @@ def small(tmp_path_factory):
     import evidence_runs
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evidence_data, "SPACING_MM", 10.0)
-        patch.setattr(evidence_data, "SIZE", (16, 20, 16))
         patch.setattr(evidence_data, "MIDDLE_TRAIN", 24)
         patch.setattr(evidence_data, "VALIDATION", 8)
         patch.setattr(evidence_data, "TEST", 14)
         patch.setattr(evidence_runs, "MIDDLE_STEPS", 5)
         patch.setattr(evidence_measures, "FEWEST", 1)
         patch.setattr(evidence_measures, "LABEL_SHARES", {10: 1, 100: 1})
-        middle = evidence_runs.Run("clip", 0, train=24, batch=8, width=1 / 16)
+        middle = evidence_runs.Run("clip", 0, train=24, batch=8, width=1 / 16, spacing_mm=10.0)
         yield (
             lambda arm, **factors: replace(middle, arm=arm, **factors),
             tmp_path_factory.mktemp("w"),
@@ -38,6 +36,7 @@ def row(small):
 
 
 def test_a_row_holds_what_the_study_reads(row, small):
+    from evidence_runs import Run
     from evidence_summary import CHANCE, MEASURES, rounded
 
     assert "error" not in row
@@ -51,6 +50,7 @@ def test_a_row_holds_what_the_study_reads(row, small):
     assert 0 < row["target"]["own_mass"] <= 1
     assert all(0 < share < 1 for share in row["history"]["similarity_share"])
     assert json.loads(json.dumps(row)) == row
+    assert Run.from_json(row["run"]) == small[0]("best8")
     assert {"seconds", "cpu_seconds", "environment", "commit"} <= row.keys()
 
 
@@ -194,11 +194,11 @@ def test_what_is_done_is_not_done_again_and_the_tables_pair_seeds(row, small, mo
     make, work = small
     chosen = dict.fromkeys(("clip", "best8"), 3e-3)
     runs = [make(arm, seed=seed) for seed in (0, 1) for arm in chosen]
-    monkeypatch.setattr(evidence_plan, "choose_rates", lambda rows: chosen)
+    monkeypatch.setattr(evidence_plan, "choose_rates", lambda *_: chosen)
     monkeypatch.setitem(evidence_plan.STAGES, "main", lambda rates: iter(runs))
     calls = []
 
-    def execute(run, work):
+    def execute(run, work, device):
         calls.append(run)
         recall = {"value": (0.1 + 0.1 * run.seed) * (1 + 2 * (run.arm == "best8")), "chance": 0.01}
         test = row["test"] | {f"{way} R@1": recall for way in ("image_to_text", "text_to_image")}
@@ -214,3 +214,41 @@ def test_what_is_done_is_not_done_again_and_the_tables_pair_seeds(row, small, mo
     assert told["difference"]["mean"] == pytest.approx(0.3)
     evidence.show_plan(work, ["main"])
     assert "4 runs,    0 missing" in capsys.readouterr().out
+
+
+def test_larger_volumes_of_several_sequences(small):
+    from evidence import execute
+    from evidence_summary import CHANCE, MEASURES
+
+    make, work = small
+    large = {"encoder": "resnet18", "sequences": ("FLAIR", "DWI"), "learning_rate": 1e-3}
+    row = execute(make("oracle", batch=12, **large), work)
+    assert "error" not in row
+    assert row["steps"] == round(5 * 50 * 2**0.5 * (24 / 1000) ** 0.5 / 12)
+    by_sequence = row["test"].pop("by_sequence")
+    assert list(by_sequence) == ["FLAIR", "DWI"]
+    for read in (*MEASURES.values(), *CHANCE.values()):
+        one, other = (read({"test": found}) for found in by_sequence.values())
+        assert read(row) == pytest.approx((one + other) / 2, rel=1e-3, nan_ok=True)
+
+
+def test_the_lesions_of_the_oracle_are_those_of_the_own_sequence(small):
+    from evidence_data import load_data
+    from evidence_training import Training
+
+    make, work = small
+    run = make("oracle", sequences=("FLAIR", "DWI"))
+    data = load_data(work, run.data)
+    training = Training.of(run, data)
+    import torch
+
+    rows = data.train.manifest.rows
+    normal = [
+        not any(row.sequence in one.visible_in for one in data.truth[row.study]) for row in rows
+    ]
+    everyone = torch.arange(len(rows))
+    found = training.target(everyone).dense()
+    is_normal = torch.tensor(normal)
+    assert is_normal.any()
+    assert (found[is_normal][:, is_normal] == 1).all()
+    assert (found[is_normal][:, ~is_normal] == 0).all()

@@ -1,5 +1,5 @@
 import itertools
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -15,17 +15,30 @@ def plan(_benchmarks_are_importable):
 def tuned(plan):
     """Rows of all tuning runs: each arm is best at the rate in its place."""
     rows = {}
-    for run in plan.tuning_runs():
+    for run in plan.TRIALS["tune"].runs():
         best = plan.RATES[list(plan.ARMS).index(run.arm) % len(plan.RATES)]
         rows[run.key] = {"run": asdict(run), "validation": float(run.learning_rate == best)}
     return rows
 
 
-def test_every_arm_is_tuned_alike(plan):
-    trials = list(plan.tuning_runs())
-    by_arm = {arm: {(t.seed, t.learning_rate) for t in trials if t.arm == arm} for arm in plan.ARMS}
+@pytest.mark.parametrize("stage", ["tune", "batch-tune", "large-tune"])
+def test_every_arm_is_tuned_alike(plan, stage):
+    trials = plan.TRIALS[stage]
+    runs = list(trials.runs())
+    by_arm = {arm: {replace(run, arm="") for run in runs if run.arm == arm} for arm in trials.arms}
     assert len(set(map(frozenset, by_arm.values()))) == 1
-    assert len(trials) == len(plan.ARMS) * len(plan.RATES) * len(plan.TUNE_SEEDS)
+    expected = len(trials.arms) * len(trials.rates) * len(trials.levels) * len(plan.TUNE_SEEDS)
+    assert len(set(runs)) == len(runs) == expected
+
+
+def test_a_level_of_its_own_trials_waits_for_them(plan, tuned):
+    levels = {run.batch for run in plan.runs_of("batch", tuned)}
+    assert levels == {16}
+    trials = [run for run in plan.TRIALS["batch-tune"].runs() if run.arm == "best8"]
+    done = {run.key: {"validation": run.learning_rate} for run in trials}
+    (rate,) = {run.learning_rate for run in plan.runs_of("batch", tuned | done) if run.batch == 512}
+    assert rate == max(run.learning_rate for run in trials)
+    assert rate != plan.choose_rates(tuned)["best8"]
 
 
 def test_the_best_rate_on_validation_is_taken(plan, tuned):
@@ -36,7 +49,7 @@ def test_the_best_rate_on_validation_is_taken(plan, tuned):
 
 
 def test_an_arm_waits_for_its_last_trial(plan, tuned):
-    (key,) = [run.key for run in plan.tuning_runs() if run.arm == "clip"][-1:]
+    (key,) = [run.key for run in plan.TRIALS["tune"].runs() if run.arm == "clip"][-1:]
     del tuned[key]
     assert "clip" not in plan.choose_rates(tuned)
     assert "clip" not in {run.arm for run in plan.runs_of("main", tuned)}
@@ -58,7 +71,7 @@ def test_factors_change_one_thing(plan, tuned):
     from evidence_summary import differs
 
     for stage in plan.STAGES:
-        if stage in ("main", "share", "sum"):  # these change a pair of weights
+        if stage in ("main", "share", "sum", "large"):  # pairs of weights; the whole setting
             continue
         for run in plan.runs_of(stage, tuned):
             assert sum(differs(run, name) for name in asdict(run)) == 1

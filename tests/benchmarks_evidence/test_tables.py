@@ -1,7 +1,5 @@
 """From made-up rows to what the page shows."""
 
-from dataclasses import asdict
-
 import pytest
 
 GAIN = {"identical": 0.1, "best8": 0.2}
@@ -16,9 +14,9 @@ def rows(_benchmarks_are_importable):
     found = {}
 
     def add(run, **told):
-        found[run.key] = {"run": asdict(run), "cpu_seconds": 9.0, "commit": "c", **told}
+        found[run.key] = {"run": run.to_json(), "cpu_seconds": 9.0, "commit": "c", **told}
 
-    for run in evidence_plan.tuning_runs():
+    for run in evidence_plan.TRIALS["tune"].runs():
         add(run, validation=float(run.learning_rate == 3e-3))
     for seed in range(3):
         for arm in ("clip", *GAIN):
@@ -39,7 +37,8 @@ def figures(value):
     plain += ["zero_shot_auc", "alignment", "image_uniformity", "text_uniformity"]
     plain += ["rank_correlation", "calibration_error"]
     retrieved = {name: {"value": value, "chance": 0.01} for name in names}
-    return {**retrieved, "normal R@1": None, **dict.fromkeys(plain, value)}
+    found = {"zero_shot_aucs": {"left": value}, "probe_aucs": {"demyelination": value}}
+    return {**retrieved, "normal R@1": None, **dict.fromkeys(plain, value), **found}
 
 
 RETRIEVED = ("R@1", "R@5", "R@10", "nDCG@10", "kind@1")
@@ -94,8 +93,9 @@ def test_levels_stand_in_the_order_of_their_values():
     from evidence_runs import Run
     from evidence_summary import runs_by_level
 
+    rates = {"clip": 3e-3, "best8": 3e-3}
     levels = [{"batch": 128}, {"batch": 16}]
-    found = runs_by_level([Run("best8", 0, **level) for level in levels], {"clip": 3e-3})
+    found = runs_by_level([Run("best8", 0, **level) for level in levels], rates)
     assert list(found) == ["batch 16", "batch 50 (middle)", "batch 128"]
     assert {run.arm for runs in found.values() for run in runs} == {"clip", "best8"}
 
@@ -115,9 +115,9 @@ def test_a_failed_run_is_told(rows):
     from evidence_summary import summarise
 
     run = Run("best8", 1, learning_rate=3e-3)
-    rows[run.key] = {"run": asdict(run), "cpu_seconds": 1.0, "commit": "c", "error": "nan"}
+    rows[run.key] = {"run": run.to_json(), "cpu_seconds": 1.0, "commit": "c", "error": "nan"}
     told = summarise(rows)
-    assert told["failed"] == [asdict(run)]
+    assert told["failed"] == [run.to_json()]
     assert list(told["main"]["arms"]["best8"]["R@1"]["values"]) == ["0", "2"]
 
 
