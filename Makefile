@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_OUT ?= demo
+EVIDENCE_WORK ?= evidence
+EVIDENCE_WORKERS ?= 2
 
 # Constraints pin torch to a build that is tested; they bind every pip call below.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
@@ -10,13 +12,17 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The embedded text encoder is a local folder: nothing is looked up on a hub.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo test lint types tests docs test-gpu sanitize-gpu test-lowest clean
+.PHONY: help demo evidence test lint types tests docs test-gpu sanitize-gpu test-lowest clean
 
 help: ## Show this help.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(VENV)/.demo ## Simulate, pretrain with and without similarity, compare: demo/report.html.
 	$(BIN)/selip demo --out $(DEMO_OUT)
+
+evidence: $(VENV)/.test ## The study of which target helps, some nine hours of one core; a stop loses one run.
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/evidence.py run --work $(EVIDENCE_WORK) --workers $(EVIDENCE_WORKERS)
+	$(BIN)/python benchmarks/evidence.py summary --work $(EVIDENCE_WORK)
 
 test: lint types tests docs ## Everything that must hold before a change lands.
 
