@@ -49,7 +49,7 @@ def execute(run: Run, work: Path, device: str = "cpu") -> Row:
         row["target"] = rounded(trained.target)
         row["label_smoothing"] = rounded(trained.label_smoothing)
         row["history"] = columns(rounded(trained.history))
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         row["error"] = str(error)
     row["seconds"] = round(time.perf_counter() - wall - ready[0], 1)
     row["cpu_seconds"] = round(time.process_time() - cpu - ready[1], 1)

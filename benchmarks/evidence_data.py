@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -32,24 +31,40 @@ SPREAD = 0.2
 """Added to a voxel's standard deviation over the training studies, which is near 0 in the air."""
 
 VALIDATION, TEST = 300, 300
+SITES = (
+    "frontal lobe",
+    "parietal lobe",
+    "temporal lobe",
+    "occipital lobe",
+    "insula",
+    "basal ganglia",
+    "thalamus",
+    "corona radiata",
+    "centrum semiovale",
+    "cerebellum",
+    "periventricular white matter",
+    "corpus callosum",
+    "brainstem",
+)
 PROMPTS: dict[str, str] = {
     "normal": "On {sequence} the brain appears normal throughout.",
     "abnormal": "On {sequence} a lesion is noted.",
     "left": "On {sequence} a lesion lies within the left hemisphere.",
     "right": "On {sequence} a lesion lies within the right hemisphere.",
-    **{
-        site: f"On {{sequence}} a lesion lies within the {site}."
-        for site in (
-            *("frontal lobe", "parietal lobe", "temporal lobe", "occipital lobe", "insula"),
-            *("basal ganglia", "thalamus", "corona radiata", "centrum semiovale", "cerebellum"),
-            *("periventricular white matter", "corpus callosum", "brainstem"),
-        )
-    },
+    **{site: f"On {{sequence}} a lesion lies within the {site}." for site in SITES},
     "mass": "On {sequence} a mass is noted.",
     "punctate": "On {sequence} a cluster of punctate foci is noted.",
     "confluent": "On {sequence} a confluent area is noted.",
 }
 """What a volume is asked for without training: prompts by the value of a finding's field."""
+
+PROMPT_GROUPS: dict[str, tuple[str, ...]] = {
+    "any lesion": ("abnormal",),
+    "sides": ("left", "right"),
+    "sites": SITES,
+    "shapes": ("mass", "punctate", "confluent"),
+}
+"""What the prompts ask for."""
 
 _TENSORS = "tensors.safetensors"
 _SLACK = 1.08
@@ -102,7 +117,7 @@ class EvidenceData:
         test: Measured, and nothing else; phrasings that training never saw.
         truth: The lesions of every study.
         sequences: The volumes of each study.
-        prompts: Embeddings of ``PROMPTS``, in their order, for each sequence.
+        prompts: Embeddings of ``PROMPTS``, in their order, for each of the sequences.
     """
 
     train: Part
@@ -113,13 +128,23 @@ class EvidenceData:
     prompts: Float[Tensor, "sequences prompts hidden"]
 
 
-@lru_cache(maxsize=1)
 def load_data(work: Path, settings: DataSettings, device: str = "cpu") -> EvidenceData:
     """Return a data set, made first if it is not there; processes wait for the one that makes it.
 
     Smaller training splits are the first studies of the middle one. Only the volumes go to the
-    device: all of them at once.
+    device: all of them at once. The last data set is kept.
     """
+    wanted = work, settings, device
+    if wanted not in _last:
+        _last.clear()  # before the next one is read: two may not fit
+        _last[wanted] = _load(*wanted)
+    return _last[wanted]
+
+
+_last: dict[tuple[Path, DataSettings, str], EvidenceData] = {}
+
+
+def _load(work: Path, settings: DataSettings, device: str) -> EvidenceData:
     sizes = {"train": _pool(settings), "validation": VALIDATION, "test": TEST}
     folder = _folder(work, settings)
     with _locked(folder):
@@ -229,7 +254,8 @@ def _read(
     rows = {name: _rows(manifest, settings, name, size) for name, size in sizes.items()}
     places = {sequence: place for place, sequence in enumerate(settings.sequences)}
     sequence = torch.tensor([places[row.sequence] for row in manifest.rows])
-    mean, spread = _statistics(tensors["images"][rows["train"]], sequence[rows["train"]])
+    known = [[row for row in rows["train"] if sequence[row] == place] for place in places.values()]
+    mean, spread = _statistics(tensors["images"], known)
     parts = {
         name: Part(
             _manifest_of(manifest, chosen),
@@ -265,11 +291,14 @@ def _manifest_of(manifest: Manifest, rows: list[int]) -> Manifest:
     )
 
 
-def _statistics(images: Tensor, sequence: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and spread of each sequence's voxels."""
-    of_each = [images[sequence == place].float() for place in torch.unique(sequence).tolist()]
-    mean = torch.stack([images.mean(0) for images in of_each])
-    return mean, torch.stack([images.std(0) + SPREAD for images in of_each])
+def _statistics(images: Tensor, known: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Return mean and spread of the voxels of each list of rows."""
+    found = []
+    for rows in known:
+        volumes = images[rows].float()
+        found.append((volumes.mean(0), volumes.std(0) + SPREAD))
+    mean, spread = zip(*found, strict=True)
+    return torch.stack(mean), torch.stack(spread)
 
 
 @contextmanager

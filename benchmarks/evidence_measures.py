@@ -82,16 +82,16 @@ def measure(model: DualEncoder, data: EvidenceData) -> dict[str, Any]:
     scale = model.logit_scale.item()
     with torch.no_grad(), reduced_precision(data.test.images.device):
         prompts = model.encode_text(data.prompts.to(data.test.images.device)).float().cpu()
-    found = {
-        ranking.gallery.sequence: {
+    found = {}
+    for ranking in test.rankings(data):
+        sequence = ranking.gallery.sequence
+        found[sequence] = {
             **retrieval(ranking),
             **geometry(*test.select(ranking.gallery.queries)),
             **calibration(ranking.abnormal(), scale),
-            **zero_shot(test, prompts[place], ranking.gallery),
-            **probes(train, test, data, ranking.gallery.sequence),
+            **zero_shot(test, prompts[data.sequences.index(sequence)], ranking.gallery),
+            **probes(train, test, data, sequence),
         }
-        for place, ranking in enumerate(test.rankings(data))
-    }
     if len(found) == 1:
         return next(iter(found.values()))
     return means(list(found.values())) | {"by_sequence": found}
@@ -142,9 +142,9 @@ def geometry(images: Float[Tensor, "n d"], texts: Float[Tensor, "n d"]) -> dict[
 
 
 def calibration(ranking: Ranking, logit_scale: float) -> dict[str, float]:
-    """Return how far cosines follow the lesions, and how far the softmax follows the hits.
+    """Return, of abnormal volumes, how far cosines follow lesions and the softmax the hits.
 
-    ``rank_correlation`` is Spearman's, of the cosines of all volumes and reports with the grades of
+    ``rank_correlation`` is Spearman's, of the cosines of volumes and reports with the grades of
     the simulator's lesions. ``calibration_error`` is the expected calibration error, in ten bins,
     of the probability of the first answer.
     """

@@ -88,7 +88,7 @@ def look_at(
         )
         return torch.cat([part.flatten() for part in torch.autograd.grad(loss, (images, texts))])
 
-    nothing = torch.zeros(images.numel() + texts.numel())
+    nothing = images.new_zeros(images.numel() + texts.numel())
     weight = loss_fn.similarity_weight if similarities is not None else 0.0
     align = gradient(loss_fn.align_weight, 0.0) if loss_fn.align_weight else nothing
     similarity = gradient(0.0, weight) if weight else nothing

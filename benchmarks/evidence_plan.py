@@ -16,6 +16,9 @@ OTHER_SEEDS = tuple(range(5))
 FACTOR_ARMS = ("clip", "best8", "best8 unique")
 WIDTH_ARMS = ("clip", "identical", "best8", "paper exact")
 TARGET_ARMS = ("identical", "best8")
+NULL_ARMS = (*FACTOR_ARMS, "identical", "paper exact")
+OTHER_RATE = 6e-3
+"""What most arms chose, for CLIP: how much of a difference the rate is."""
 
 Level = Mapping[str, object]
 """What a run has besides arm, seed and rate; the rest is as in the middle."""
@@ -124,7 +127,8 @@ def weights(*pairs: tuple[float, float]) -> list[Level]:
 
 STAGES: dict[str, Stage] = {
     "main": compare([MIDDLE], tuple(ARMS), MAIN_SEEDS),
-    "null": compare([{"permuted": True}]),
+    "rate": compare([{"learning_rate": OTHER_RATE}], ["clip"], MAIN_SEEDS),
+    "null": compare([{"permuted": True}], NULL_ARMS),
     "share": compare(weights((0.75, 0.25), (0.25, 0.75), (0.0, 1.0)), ["best8"]),
     "width": compare([{"width": 0.125}, {"width": 0.5}], WIDTH_ARMS),
     "train": compare([{"train": 100}, {"train": 400}, {"train": 4000}]),

@@ -101,6 +101,17 @@ class Run:
         """Return what a row tells of this run."""
         return dataclasses.asdict(self) | {"sequences": list(self.sequences)}
 
+    def told(self) -> str:
+        """Return arm, seed, rate and whatever is not as in the middle."""
+        middle = dataclasses.asdict(Run(self.arm, self.seed, learning_rate=self.learning_rate))
+        factors = [
+            f"{name} {value}"
+            for name, value in dataclasses.asdict(self).items()
+            if value != middle[name]
+        ]
+        named = f"{self.arm}, seed {self.seed}, rate {self.learning_rate:g}"
+        return ", ".join([named, *factors])
+
     @property
     def key(self) -> str:
         """Tells this run from all others."""
@@ -139,7 +150,8 @@ class Arm:
         told: What it is, for people.
         target: A name of ``evidence_targets.TARGETS``; None is plain CLIP.
         smoothed: Smooth labels to the entropy of the arm ``best8``.
-        unique: Batches hold each report once and one normal report at most.
+        max_duplicates: How often a batch may hold a report; None is any number.
+        max_normal: How many normal reports a batch may hold; None is any number.
         clamp_eps: The paper's clamp.
         fixed_scale: The logit scale stays at 14.3 in any case.
     """
@@ -147,7 +159,8 @@ class Arm:
     told: str
     target: str | None = None
     smoothed: bool = False
-    unique: bool = False
+    max_duplicates: int | None = None
+    max_normal: int | None = None
     clamp_eps: float | None = None
     fixed_scale: bool = False
 
@@ -155,13 +168,17 @@ class Arm:
 ARMS: dict[str, Arm] = {
     "clip": Arm("plain CLIP"),
     "clip smoothed": Arm("CLIP, labels smoothed to the entropy of best8", smoothed=True),
-    "clip unique": Arm("CLIP, no report twice in a batch, one normal at most", unique=True),
+    "clip one normal": Arm("CLIP, one normal report at most in a batch", max_normal=1),
+    "clip unique": Arm(
+        "CLIP, no report twice in a batch, one normal at most", max_duplicates=1, max_normal=1
+    ),
     "identical": Arm("equal findings are positives, nothing else", "identical"),
     "paper exact": Arm("the paper's similarity as it is", "paper"),
     "paper as trained": Arm(
         "the paper's similarity, clamps 1e-3, logit scale fixed at 14.3, unique reports",
         "paper",
-        unique=True,
+        max_duplicates=1,
+        max_normal=1,
         clamp_eps=1e-3,
         fixed_scale=True,
     ),
@@ -171,7 +188,10 @@ ARMS: dict[str, Arm] = {
     "best4": Arm("best match of findings, to the power 4", "best4"),
     "best8": Arm("best match of findings, to the power 8", "best8"),
     "best8 unique": Arm(
-        "best8, no report twice in a batch, one normal at most", "best8", unique=True
+        "best8, no report twice in a batch, one normal at most",
+        "best8",
+        max_duplicates=1,
+        max_normal=1,
     ),
     "semantic": Arm("embeddings of the reports' texts, exp((cos - 1) / 0.1)", "semantic"),
     "mixed": Arm("half best8, half semantic", "mixed"),

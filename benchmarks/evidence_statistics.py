@@ -32,7 +32,7 @@ def paired_t(differences: Sequence[float]) -> dict[str, float] | None:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Return Holm's adjusted p-values: below a level, a family's false alarms are too.
+    """Return Holm's adjusted p-values: those below a level keep the family-wise error at it.
 
     Sorted, ``p_(i)`` of ``m`` becomes ``max_{j <= i} min(1, (m - j + 1) p_(j))``.
 

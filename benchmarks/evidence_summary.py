@@ -8,10 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evidence_data import PROMPTS
+from evidence_data import PROMPT_GROUPS, PROMPTS
 from evidence_plan import (
     LARGE,
     MIDDLE,
+    OTHER_RATE,
     STAGES,
     TRIALS,
     Level,
@@ -54,6 +55,17 @@ def plain(name: str) -> Callable[[Row], float]:
     return read
 
 
+def zero_shot_of(names: Sequence[str]) -> Callable[[Row], float]:
+    """Return what reads the mean zero-shot AUC of some prompts off a row; NaN without any."""
+
+    def read(row: Row) -> float:
+        aucs = row["test"]["zero_shot_aucs"]
+        found = [aucs[name] for name in names if name in aucs]
+        return statistics.fmean(found) if found else math.nan
+
+    return read
+
+
 def finding(group: str, name: str) -> Callable[[Row], float]:
     """Return what reads the AUC of one finding off a row; NaN where too few studies have it."""
     return lambda row: float(row["test"][group].get(name, math.nan))
@@ -74,6 +86,7 @@ MEASURES: dict[str, Callable[[Row], float]] = {
     "kind@1": retrieved("kind@1"),
     "normal R@1": plain("normal R@1"),
     "zero-shot AUC": plain("zero_shot_auc"),
+    **{f"zero-shot AUC, {group}": zero_shot_of(names) for group, names in PROMPT_GROUPS.items()},
     **{f"probe AUC, {share} % of labels": plain(f"probe_auc {share} %") for share in (1, 5, 10)},
     "alignment": plain("alignment"),
     "image uniformity": plain("image_uniformity"),
@@ -99,6 +112,9 @@ CONTRASTS = (
     ("best8", "best1"),
     ("best8", "shuffled"),
     ("best8", "oracle"),
+    ("best8", "clip smoothed"),
+    ("best8", "clip at rate 0.006"),
+    ("clip unique", "clip one normal"),
     ("best8 unique", "clip unique"),
     ("best8 unique", "best8"),
     ("paper as trained", "clip unique"),
@@ -136,7 +152,7 @@ def summarise(rows: Mapping[str, Row]) -> dict[str, Any]:
     return {
         "simulated": True,
         "runs": len(rows),
-        "failed": [run.to_json() for run in in_order(rows) if "error" in rows[run.key]],
+        "outside": outside(rows),
         "cpu_hours": round(
             sum(row["cpu_seconds"] for row in rows.values() if row.get("device") != "cuda") / 3600,
             2,
@@ -156,6 +172,18 @@ def summarise(rows: Mapping[str, Row]) -> dict[str, Any]:
         "mechanism": {arm: mechanism(main, arm, rows) for arm in ARMS},
         "not_run": not_run(rows),
     }
+
+
+def outside(rows: Mapping[str, Row]) -> list[dict[str, Any]]:
+    """Return what no table holds: runs that failed, and runs that are not in the plan."""
+    planned = {run for stage in (*TRIALS, *STAGES) for run in runs_of(stage, rows)}
+    told = []
+    for run in in_order(rows):
+        row = rows[run.key]
+        if "error" in row or run not in planned:
+            figures = {name: rounded(read(row)) for name, read in PRIMARY.items() if "test" in row}
+            told.append({"run": run.told(), "error": row.get("error"), **figures})
+    return told
 
 
 def tuning(rows: Mapping[str, Row], level: Level) -> dict[str, Any]:
@@ -220,6 +248,8 @@ def rows_by_arm(runs: Iterable[Run], rows: Mapping[str, Row]) -> dict[str, dict[
 def contrasts(runs: Iterable[Run], rows: Mapping[str, Row]) -> list[dict[str, Any]]:
     """Return the paired differences of some arms from others than CLIP."""
     by_arm = rows_by_arm(runs, rows)
+    other = rows_by_arm(runs_of("rate", rows), rows)
+    by_arm |= {f"{arm} at rate {OTHER_RATE:g}": found for arm, found in other.items()}
     return [
         {
             "arm": arm,
@@ -279,7 +309,7 @@ def levels(rows: Mapping[str, Row]) -> dict[str, Any]:
             for level, runs in runs_by_level(runs_of(stage, rows), rates).items()
         }
         for stage in STAGES
-        if stage not in ("main", "large")
+        if stage not in ("main", "rate", "large")
     }
 
 

@@ -37,7 +37,7 @@ LOOKED_AT = 20
 class Training:
     """What a run trains on.
 
-    A row from 0 to n - 1 is a study, row n + i is study i mirrored left to right.
+    A row from 0 to n - 1 is a volume, row n + i is volume i mirrored left to right.
 
     Attributes:
         part: The n training volumes.
@@ -170,17 +170,17 @@ def batches_of(run: Run, reports: list[Report]) -> Iterator[Rows]:
 
     They are the same for all arms of a seed that do not limit repetitions.
     """
-    studies = len(reports) // 2
-    labels = [distinct_label(report) for report in reports[:studies]]
-    limit = 1 if ARMS[run.arm].unique else None
+    arm, volumes = ARMS[run.arm], len(reports) // 2
+    labels = [distinct_label(report) for report in reports[:volumes]]
+    is_normal = [label == NORMAL_LABEL for label in labels]
     sampler = LimitedBatchSampler(
-        labels, [label == NORMAL_LABEL for label in labels], run.batch, limit, limit, run.seed
+        labels, is_normal, run.batch, arm.max_duplicates, arm.max_normal, run.seed
     )
     flip, one_voxel = LateralityFlip(seed=run.seed), torch.empty(1, 1, 1, 1, 1)
     while True:
         for rows in map(torch.tensor, sampler):
             _, mirrored = flip(one_voxel.expand(len(rows), 1, 1, 1, 1), rows, sampler.epoch)
-            yield rows + studies * mirrored
+            yield rows + volumes * mirrored
         sampler.set_epoch(sampler.epoch + 1)
 
 

@@ -4,19 +4,17 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from evidence_results import PRIMARY, STAGES, Result, ordered
+from evidence_results import FACTOR_TITLES, PRIMARY, Result, ordered
 
 
 def main_figure(result: Result) -> Any:
     """Draw the paired differences from CLIP of the primary measures, each seed a dot."""
     arms = [(arm, told) for arm, told in ordered(result, result["main"]) if arm != "clip"]
-    clip = result["main"]["arms"].get("clip", {})
     figure, every_axes = new_figure(1, len(PRIMARY))
     for name, axes in zip(PRIMARY, every_axes, strict=True):
         axes.axvline(0, color="grey", linewidth=1)
-        for place, (_, told) in enumerate(arms):
-            base = clip[name]["values"]
-            gains = [v - base[seed] for seed, v in told[name]["values"].items() if seed in base]
+        for place, (arm, told) in enumerate(arms):
+            gains = seed_gains(result["main"]["arms"], arm, name)
             axes.plot(gains, [place] * len(gains), "o", color="silver", markersize=3)
             found = told[name]["difference"]
             if found is not None:
@@ -35,20 +33,22 @@ def mechanism_figure(result: Result) -> Any:
     panels = {
         "similarity_share": "share of the similarity's gradient",
         "agreement": "cosine of both gradients",
+        "gradient": "norm of the whole gradient",
         "own_mass": "predicted probability of the own pair",
+        "positives": "effective positives of the prediction",
         "logit_scale": "logit scale",
     }
-    figure, every_axes = new_figure(1, len(panels))
+    figure, every_axes = new_figure(2, 3)
     colours = colours_of(result)
     for (name, label), axes in zip(panels.items(), every_axes, strict=True):
         for arm, told in result["mechanism"].items():
             history = told.get("history", {})
-            is_shown = history and (name in ("own_mass", "logit_scale") or told["target"])
+            is_shown = history and (name not in ("similarity_share", "agreement") or told["target"])
             if is_shown:
                 line = {"color": colours[arm], "label": arm, "linewidth": 1}
                 axes.plot(history["step"], history[name], **line)
         axes.set(xlabel="step", ylabel=label)
-    handles, labels = every_axes[-2].get_legend_handles_labels()
+    handles, labels = every_axes[-1].get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=8, frameon=False, fontsize="x-small"
     )
@@ -69,7 +69,7 @@ def factor_figure(measure: str) -> Callable[[Result], Any]:
         for (stage, found), axes in zip(stages.items(), every_axes, strict=False):
             axes.axhline(0, color="grey", linewidth=1)
             draw_levels(axes, found, measure, colours)
-            axes.set_title(STAGES[stage], fontsize="small")
+            axes.set_title(FACTOR_TITLES[stage], fontsize="small")
             axes.set_ylabel(f"{measure} - clip")
         lines = {
             label: handle
@@ -93,7 +93,7 @@ def measured(found: dict[str, Any]) -> int:
 def draw_levels(axes: Any, found: dict[str, Any], measure: str, colours: dict[str, str]) -> None:
     """Draw one line an arm over the levels of a factor, with intervals, side by side."""
     arms = list(dict.fromkeys(arm for level in found.values() for arm in level["arms"]))
-    arms.remove("clip")
+    arms = [arm for arm in arms if arm != "clip"]
     for index, arm in enumerate(arms):
         gains = [level["arms"].get(arm, {}).get(measure, {}) for level in found.values()]
         told = [(place, gain["difference"]) for place, gain in enumerate(gains) if gain]
@@ -102,11 +102,23 @@ def draw_levels(axes: Any, found: dict[str, Any], measure: str, colours: dict[st
         means = [difference["mean"] for _, difference in known]
         below = [difference["mean"] - difference["low"] for _, difference in known]
         above = [difference["high"] - difference["mean"] for _, difference in known]
+        for place, level in enumerate(found.values()):
+            gains = seed_gains(level["arms"], arm, measure)
+            middle = place + 0.12 * (index - (len(arms) - 1) / 2)
+            axes.plot(
+                [middle] * len(gains), gains, ".", color=colours[arm], alpha=0.4, markersize=3
+            )
         axes.errorbar(
             middles, means, [below, above], fmt="o-", color=colours[arm], label=arm, linewidth=1
         )
     axes.set_xticks(range(len(found)), map(tick_of, found), fontsize="small")
     axes.set_xlim(-0.5, len(found) - 0.5)
+
+
+def seed_gains(arms: dict[str, Any], arm: str, measure: str) -> list[float]:
+    """Return the difference from CLIP of every seed."""
+    values, base = (arms.get(name, {}).get(measure, {}).get("values", {}) for name in (arm, "clip"))
+    return [value - base[seed] for seed, value in values.items() if seed in base]
 
 
 def tick_of(level: str) -> str:
@@ -134,7 +146,7 @@ def new_figure(rows: int, columns: int) -> Any:
 
 FACTORS = (
     "Over the levels of every factor, the paired difference from plain CLIP at the same level in "
-    "{}: the mean over seeds on its 95 % interval, a line an arm."
+    "{}: the mean over seeds on its 95 % interval, a line an arm, every seed a dot."
 )
 
 FIGURES: dict[str, tuple[Callable[[Result], Any], str]] = {
@@ -152,7 +164,8 @@ FIGURES: dict[str, tuple[Callable[[Result], Any], str]] = {
     "evidence-mechanism": (
         mechanism_figure,
         "Over the steps of training, a line an arm: the share of the similarity's gradient, the "
-        "cosine of both gradients, the probability of the own pair, and the logit scale.",
+        "cosine of both gradients, the norm of their sum, the probability of the own pair, the "
+        "effective positives of the prediction, and the logit scale.",
     ),
 }
 """Pictures by name, with what they show."""

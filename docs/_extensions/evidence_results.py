@@ -8,11 +8,14 @@ Result = dict[str, Any]
 
 PRIMARY = ("R@1", "nDCG@10", "probe AUC")
 OTHERS = (
-    *("R@5", "R@10", "kind@1", "normal R@1", "zero-shot AUC", "probe AUC, 1 % of labels"),
+    *(f"{way} R@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)),
+    *("R@5", "R@10", "kind@1", "normal R@1", "zero-shot AUC"),
+    *(f"zero-shot AUC, {group}" for group in ("any lesion", "sides", "sites", "shapes")),
+    "probe AUC, 1 % of labels",
     *("probe AUC, 5 % of labels", "probe AUC, 10 % of labels", "rank correlation"),
     *("calibration error", "alignment", "image uniformity", "text uniformity"),
 )
-STAGES = {
+FACTOR_TITLES = {
     "width": "width of the image encoder",
     "passes": "length of training",
     "share": "share of the similarity in the loss",
@@ -27,6 +30,7 @@ STAGES = {
     "null": "reports permuted among the training images",
 }
 MISSING = "–"
+CHANCE_AUC = 0.5
 
 
 def arm_rows(result: Result) -> Rows:
@@ -133,18 +137,32 @@ def chance_rows(level: dict[str, Any], names: Sequence[str]) -> Rows:
     chance = level["chance"]
     if not chance:
         return []
-    return [["chance", "", *(c for name in names for c in (number(chance.get(name)), ""))]]
+    return [["chance", "", *(c for name in names for c in (number(chance_of(level, name)), ""))]]
 
 
 def other_rows(result: Result) -> Rows:
-    """Return the difference from CLIP in every other measure."""
-    arms = [(arm, told) for arm, told in ordered(result, result["main"]) if arm != "clip"]
-    clip = result["main"]["arms"].get("clip", {})
+    """Return chance, the value of CLIP, and the difference from it in every other measure."""
+    main = result["main"]
+    arms = [(arm, told) for arm, told in ordered(result, main) if arm != "clip"]
+    clip = main["arms"].get("clip", {})
     rows = [
-        [name, number(clip.get(name, {}).get("mean")), *(gain(told[name]) for _, told in arms)]
+        [
+            name.replace("_", " "),
+            number(chance_of(main, name)),
+            number(clip.get(name, {}).get("mean")),
+            *(gain(told[name]) for _, told in arms),
+        ]
         for name in OTHERS
     ]
-    return [["measure", "clip", *(f"{arm} - clip" for arm, _ in arms)], *rows]
+    return [["measure", "chance", "clip", *(f"{arm} - clip" for arm, _ in arms)], *rows]
+
+
+def chance_of(level: dict[str, Any], name: str) -> float | None:
+    """Return what an untrained model reaches in a measure, where that is known."""
+    if "AUC" in name:
+        return CHANCE_AUC
+    known: float | None = level["chance"].get(name)
+    return known
 
 
 def seed_rows(name: str) -> Callable[[Result], Rows]:
@@ -166,7 +184,7 @@ def level_rows(result: Result) -> Rows:
     header = ["factor", "level", "arm", "seeds", *(f"{name} - clip" for name in PRIMARY)]
     rows = [
         [
-            STAGES[stage],
+            FACTOR_TITLES[stage],
             level,
             arm,
             str(len(told[PRIMARY[0]]["values"])),
@@ -180,6 +198,16 @@ def level_rows(result: Result) -> Rows:
         for arm, told in ordered(result, found)
     ]
     return [header, *rows]
+
+
+def outside_rows(result: Result) -> Rows:
+    """Return the runs that failed and those outside the plan."""
+    rows = [
+        [told["run"], *(number(told.get(name)) for name in PRIMARY), told["error"] or ""]
+        for told in result["outside"]
+    ]
+    header = ["run", *PRIMARY, "why it failed"]
+    return [header, *(rows or [["none", *[MISSING] * len(PRIMARY), ""]])]
 
 
 def not_run_rows(result: Result) -> Rows:
@@ -221,6 +249,7 @@ TABLES: dict[str, Callable[[Result], Rows]] = {
     "evidence-main": main_rows,
     "evidence-not-run": not_run_rows,
     "evidence-others": other_rows,
+    "evidence-outside": outside_rows,
     "evidence-seeds-ndcg": seed_rows("nDCG@10"),
     "evidence-seeds-probe": seed_rows("probe AUC"),
     "evidence-seeds-recall": seed_rows("R@1"),

@@ -71,7 +71,8 @@ def test_factors_change_one_thing(plan, tuned):
     from evidence_summary import differs
 
     for stage in plan.STAGES:
-        if stage in ("main", "share", "sum", "large"):  # pairs of weights; the whole setting
+        # These change pairs of weights, the rate, the length with the batch, or the whole setting.
+        if stage in ("main", "share", "sum", "rate", "batch", "large"):
             continue
         for run in plan.runs_of(stage, tuned):
             assert sum(differs(run, name) for name in asdict(run)) == 1

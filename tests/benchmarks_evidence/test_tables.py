@@ -25,6 +25,7 @@ def rows(_benchmarks_are_importable):
                 run = Run(arm, seed, permuted=permuted, learning_rate=3e-3)
                 history = {"step": [1, 2], "own_mass": [0.1, 0.2 + seed], "logit_scale": [14, 15]}
                 history |= {"similarity_share": [0.5, 0.4], "agreement": [0.1, 0.0]}
+                history |= {"gradient": [2.0, 1.0], "positives": [9.0, 4.0]}
                 target = {"own_mass": 0.4, "positives": 2.0} if ARMS[arm].target else {}
                 told = {"history": history, "target": target, "label_smoothing": 0.0}
                 add(run, validation=0.5, test=figures(0.3 + gain), **told)
@@ -117,8 +118,33 @@ def test_a_failed_run_is_told(rows):
     run = Run("best8", 1, learning_rate=3e-3)
     rows[run.key] = {"run": run.to_json(), "cpu_seconds": 1.0, "commit": "c", "error": "nan"}
     told = summarise(rows)
-    assert told["failed"] == [run.to_json()]
+    assert told["outside"] == [{"run": "best8, seed 1, rate 0.003", "error": "nan"}]
     assert list(told["main"]["arms"]["best8"]["R@1"]["values"]) == ["0", "2"]
+
+
+def test_a_run_outside_the_plan_is_told(rows):
+    from evidence_results import outside_rows
+
+    from evidence_runs import Run
+    from evidence_summary import summarise
+
+    run = Run("best8", 1, batch=7, sequences=("T2",))
+    rows[run.key] = rows[Run("best8", 1, learning_rate=3e-3).key] | {"run": run.to_json()}
+    _, (told, recall, *_, error) = outside_rows(summarise(rows))
+    assert told == "best8, seed 1, rate 0.003, batch 7, sequences ('T2',)"
+    assert (recall, error) == ("0.520", "")
+
+
+def test_a_rate_of_clip_is_a_base_of_its_own(rows):
+    from evidence_runs import Run
+    from evidence_summary import summarise
+
+    for seed in range(3):
+        run = Run("clip", seed, learning_rate=6e-3)
+        rows[run.key] = {"run": run.to_json(), "cpu_seconds": 1.0, "commit": "c"}
+        rows[run.key]["test"] = figures(0.4)
+    found = {(told["arm"], told["than"]): told for told in summarise(rows)["contrasts"]}
+    assert found["best8", "clip at rate 0.006"]["R@1"]["mean"] == pytest.approx(0.12)
 
 
 def test_what_is_planned_and_missing_is_counted(result):
@@ -126,7 +152,7 @@ def test_what_is_planned_and_missing_is_counted(result):
 
     assert "tune" not in result["not_run"]
     assert result["not_run"]["main"] == 10 * len(ARMS) - 9
-    assert result["not_run"]["null"] == 15 - 6  # one of its arms has no row
+    assert result["not_run"]["null"] == 25 - 9  # two of its arms have no row
 
 
 def test_the_mechanism_is_the_mean_over_seeds(result):
