@@ -17,8 +17,9 @@ FACTOR_ARMS = ("clip", "best8", "best8 unique")
 WIDTH_ARMS = ("clip", "identical", "best8", "paper exact")
 TARGET_ARMS = ("identical", "best8")
 NULL_ARMS = (*FACTOR_ARMS, "identical", "paper exact")
-OTHER_RATE = 6e-3
-"""What most arms chose, for CLIP: how much of a difference the rate is."""
+BASE = "clip"
+BASE_RATES = (6e-3, 1.2e-2)
+"""The best two of plain CLIP: on its rate every difference rests, so that more seeds decide it."""
 
 Level = Mapping[str, object]
 """What a run has besides arm, seed and rate; the rest is as in the middle."""
@@ -51,11 +52,12 @@ class Trials:
     levels: Sequence[Level]
     arms: Sequence[str] = tuple(ARMS)
     rates: Sequence[float] = RATES
+    seeds: Sequence[int] = TUNE_SEEDS
 
     def runs(self) -> Iterator[Run]:
-        """Yield every arm at every rate on the seeds of tuning, level by level."""
+        """Yield every arm at every rate on every seed, level by level."""
         for level in self.levels:
-            for seed in TUNE_SEEDS:
+            for seed in self.seeds:
                 for rate in self.rates:
                     for arm in self.arms:
                         yield at(level, arm, seed, rate)
@@ -63,6 +65,7 @@ class Trials:
 
 TRIALS: dict[str, Trials] = {
     "tune": Trials([MIDDLE]),
+    "base-tune": Trials([MIDDLE], (BASE,), BASE_RATES, (*TUNE_SEEDS, *MAIN_SEEDS)),
     # A thousand studies have no 512 reports that differ: no arm of such batches is tried.
     "batch-tune": Trials([LARGE_BATCH], ("clip", "best8"), RATES[1:4]),
     "large-tune": Trials(list(LARGE.values())),
@@ -74,28 +77,32 @@ def at(level: Level, arm: str, seed: int, rate: float) -> Run:
     return replace(Run(arm, seed, learning_rate=rate), **level)  # type: ignore[arg-type]
 
 
-def trials_of(level: Level) -> tuple[Trials, Level]:
-    """Return a level's trials and where they are; without its own, those of the middle."""
-    own = [trials for trials in TRIALS.values() if level in trials.levels]
-    return (own[0], level) if own else (TRIALS["tune"], MIDDLE)
+def trials_of(level: Level) -> tuple[dict[str, Trials], Level]:
+    """Return the trials that decide an arm's rate at a level, by arm, and where they are.
+
+    A level without its own has those of the middle.
+    """
+    tried_at = level if any(level in trials.levels for trials in TRIALS.values()) else MIDDLE
+    own = [trials for trials in TRIALS.values() if tried_at in trials.levels]
+    return {arm: trials for trials in own for arm in trials.arms}, tried_at
 
 
 def choose_rates(rows: Mapping[str, Row], level: Level = MIDDLE) -> dict[str, float]:
     """Return each arm's rate of the best mean validation score, of arms whose trials are done."""
-    trials, tried_at = trials_of(level)
+    by_arm, tried_at = trials_of(level)
     chosen = {}
-    for arm in trials.arms:
-        scores = {rate: validation_scores(rows, arm, rate, tried_at) for rate in trials.rates}
-        if all(len(each) == len(TUNE_SEEDS) for each in scores.values()):
+    for arm, trials in by_arm.items():
+        scores = {rate: scores_of(rows, trials, arm, rate, tried_at) for rate in trials.rates}
+        if all(len(each) == len(trials.seeds) for each in scores.values()):
             chosen[arm] = max(trials.rates, key=lambda rate: sum(scores[rate]))
     return chosen
 
 
-def validation_scores(
-    rows: Mapping[str, Row], arm: str, rate: float, level: Level = MIDDLE
+def scores_of(
+    rows: Mapping[str, Row], trials: Trials, arm: str, rate: float, level: Level
 ) -> list[float]:
     """Return the validation scores of the trials that are done; a failed one counts as 0."""
-    keys = [at(level, arm, seed, rate).key for seed in TUNE_SEEDS]
+    keys = [at(level, arm, seed, rate).key for seed in trials.seeds]
     return [float(rows[key].get("validation", 0.0)) for key in keys if key in rows]
 
 
@@ -127,7 +134,6 @@ def weights(*pairs: tuple[float, float]) -> list[Level]:
 
 STAGES: dict[str, Stage] = {
     "main": compare([MIDDLE], tuple(ARMS), MAIN_SEEDS),
-    "rate": compare([{"learning_rate": OTHER_RATE}], ["clip"], MAIN_SEEDS),
     "null": compare([{"permuted": True}], NULL_ARMS),
     "share": compare(weights((0.75, 0.25), (0.25, 0.75), (0.0, 1.0)), ["best8"]),
     "width": compare([{"width": 0.125}, {"width": 0.5}], WIDTH_ARMS),
@@ -157,7 +163,7 @@ def runs_of(stage: str, rows: Mapping[str, Row], *, plan: bool = False) -> list[
         return list(TRIALS[stage].runs())
 
     def rates_at(level: Level) -> Rates:
-        supposed = dict.fromkeys(trials_of(level)[0].arms, RATES[1]) if plan else {}
+        supposed = dict.fromkeys(trials_of(level)[0], RATES[1]) if plan else {}
         return supposed | choose_rates(rows, level)
 
     return list(STAGES[stage](rates_at))

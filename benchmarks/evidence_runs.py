@@ -102,14 +102,14 @@ class Run:
         return dataclasses.asdict(self) | {"sequences": list(self.sequences)}
 
     def told(self) -> str:
-        """Return arm, seed, rate and whatever is not as in the middle."""
+        """Return arm, rate and whatever is not as in the middle, but not the seed."""
         middle = dataclasses.asdict(Run(self.arm, self.seed, learning_rate=self.learning_rate))
         factors = [
             f"{name} {value}"
             for name, value in dataclasses.asdict(self).items()
             if value != middle[name]
         ]
-        named = f"{self.arm}, seed {self.seed}, rate {self.learning_rate:g}"
+        named = f"{self.arm}, rate {self.learning_rate:g}"
         return ", ".join([named, *factors])
 
     @property

@@ -10,16 +10,19 @@ from typing import Any
 
 from evidence_data import PROMPT_GROUPS, PROMPTS
 from evidence_plan import (
+    BASE,
+    BASE_RATES,
     LARGE,
+    MAIN_SEEDS,
     MIDDLE,
-    OTHER_RATE,
     STAGES,
     TRIALS,
     Level,
+    Trials,
+    at,
     choose_rates,
     runs_of,
-    trials_of,
-    validation_scores,
+    scores_of,
 )
 from evidence_rows import Row, RowFile, rounded
 from evidence_runs import ARMS, Run
@@ -113,7 +116,7 @@ CONTRASTS = (
     ("best8", "shuffled"),
     ("best8", "oracle"),
     ("best8", "clip smoothed"),
-    ("best8", "clip at rate 0.006"),
+    ("best8", "clip at rate 0.012"),
     ("clip unique", "clip one normal"),
     ("best8 unique", "clip unique"),
     ("best8 unique", "best8"),
@@ -163,7 +166,7 @@ def summarise(rows: Mapping[str, Row]) -> dict[str, Any]:
             told
             for trials in TRIALS.values()
             for level in trials.levels
-            if (told := tuning(rows, level))["chosen"] or level == MIDDLE
+            if (told := tuning(rows, trials, level))["runs"] or level == MIDDLE
         ],
         "main": with_holm(compared(main, rows, MEASURES | FINDINGS)),
         "contrasts": contrasts(main, rows),
@@ -175,27 +178,43 @@ def summarise(rows: Mapping[str, Row]) -> dict[str, Any]:
 
 
 def outside(rows: Mapping[str, Row]) -> list[dict[str, Any]]:
-    """Return what no table holds: runs that failed, and runs that are not in the plan."""
+    """Return what no table holds, by arm and level: runs that failed or are not in the plan."""
     planned = {run for stage in (*TRIALS, *STAGES) for run in runs_of(stage, rows)}
-    told = []
+    groups: dict[tuple[str, str | None], list[Row]] = {}
     for run in in_order(rows):
-        row = rows[run.key]
-        if "error" in row or run not in planned:
-            figures = {name: rounded(read(row)) for name, read in PRIMARY.items() if "test" in row}
-            told.append({"run": run.told(), "error": row.get("error"), **figures})
-    return told
+        error = rows[run.key].get("error")
+        if error or run not in planned:
+            groups.setdefault((run.told(), error), []).append(rows[run.key])
+    return [
+        {
+            "run": told,
+            "seeds": [row["run"]["seed"] for row in found],
+            "error": error,
+            **{
+                name: rounded(statistics.fmean(map(read, found)))
+                for name, read in PRIMARY.items()
+                if not error
+            },
+        }
+        for (told, error), found in groups.items()
+    ]
 
 
-def tuning(rows: Mapping[str, Row], level: Level) -> dict[str, Any]:
+def tuning(rows: Mapping[str, Row], trials: Trials, level: Level) -> dict[str, Any]:
     """Return the validation scores of every arm at every rate of a level, and what was chosen."""
-    trials, _ = trials_of(level)
     scores = {
         arm: {
-            str(rate): rounded(validation_scores(rows, arm, rate, level)) for rate in trials.rates
+            str(rate): rounded(scores_of(rows, trials, arm, rate, level)) for rate in trials.rates
         }
         for arm in trials.arms
     }
-    return {"level": told_level(level), "scores": scores, "chosen": choose_rates(rows, level)}
+    return {
+        "level": told_level(level),
+        "seeds": list(trials.seeds),
+        "runs": sum(len(found) for by_rate in scores.values() for found in by_rate.values()),
+        "scores": scores,
+        "chosen": choose_rates(rows, level),
+    }
 
 
 def told_level(level: Level) -> str:
@@ -248,8 +267,9 @@ def rows_by_arm(runs: Iterable[Run], rows: Mapping[str, Row]) -> dict[str, dict[
 def contrasts(runs: Iterable[Run], rows: Mapping[str, Row]) -> list[dict[str, Any]]:
     """Return the paired differences of some arms from others than CLIP."""
     by_arm = rows_by_arm(runs, rows)
-    other = rows_by_arm(runs_of("rate", rows), rows)
-    by_arm |= {f"{arm} at rate {OTHER_RATE:g}": found for arm, found in other.items()}
+    for rate in BASE_RATES:
+        found = {seed: rows.get(at(MIDDLE, BASE, seed, rate).key, {}) for seed in MAIN_SEEDS}
+        by_arm[f"{BASE} at rate {rate:g}"] = {s: row for s, row in found.items() if "test" in row}
     return [
         {
             "arm": arm,
@@ -260,7 +280,7 @@ def contrasts(runs: Iterable[Run], rows: Mapping[str, Row]) -> list[dict[str, An
             },
         }
         for arm, than in CONTRASTS
-        if arm in by_arm and than in by_arm
+        if by_arm.get(arm) and by_arm.get(than)
     ]
 
 
@@ -309,7 +329,7 @@ def levels(rows: Mapping[str, Row]) -> dict[str, Any]:
             for level, runs in runs_by_level(runs_of(stage, rows), rates).items()
         }
         for stage in STAGES
-        if stage not in ("main", "rate", "large")
+        if stage not in ("main", "large")
     }
 
 

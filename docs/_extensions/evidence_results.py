@@ -61,12 +61,18 @@ def tuning_rows(result: Result) -> Rows:
         [
             told["level"],
             arm,
-            *(", ".join(map(number, by_rate.get(rate, []))) or MISSING for rate in rates),
+            str(len(told["seeds"])),
+            *(mean_of(by_rate.get(rate, [])) for rate in rates),
         ]
         for told in result["tuning"]
         for arm, by_rate in told["scores"].items()
     ]
-    return [["level", "arm", *(f"rate {rate}" for rate in rates)], *rows]
+    return [["level", "arm", "seeds", *(f"rate {rate}" for rate in rates)], *rows]
+
+
+def mean_of(values: Sequence[float]) -> str:
+    """Return the mean of some values, or a dash of none."""
+    return number(sum(values) / len(values)) if values else MISSING
 
 
 def main_rows(result: Result) -> Rows:
@@ -203,11 +209,16 @@ def level_rows(result: Result) -> Rows:
 def outside_rows(result: Result) -> Rows:
     """Return the runs that failed and those outside the plan."""
     rows = [
-        [told["run"], *(number(told.get(name)) for name in PRIMARY), told["error"] or ""]
+        [
+            told["run"],
+            ", ".join(map(str, told["seeds"])),
+            *(number(told.get(name)) for name in PRIMARY),
+            told["error"] or "",
+        ]
         for told in result["outside"]
     ]
-    header = ["run", *PRIMARY, "why it failed"]
-    return [header, *(rows or [["none", *[MISSING] * len(PRIMARY), ""]])]
+    header = ["run", "seeds", *PRIMARY, "why it failed"]
+    return [header, *(rows or [["none", "", *[MISSING] * len(PRIMARY), ""]])]
 
 
 def not_run_rows(result: Result) -> Rows:
