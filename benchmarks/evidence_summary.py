@@ -109,6 +109,10 @@ FINDINGS: dict[str, Callable[[Row], float]] = {
 }
 """What is read off each row of the main comparison besides."""
 
+FEW_LABELS = "probe AUC, 1 % of labels"
+LEVEL_MEASURES = PRIMARY | {FEW_LABELS: MEASURES[FEW_LABELS]}
+"""What is kept of the factors."""
+
 CONTRASTS = (
     ("best8", "identical"),
     ("best8", "mean8"),
@@ -325,7 +329,7 @@ def levels(rows: Mapping[str, Row]) -> dict[str, Any]:
     rates = choose_rates(rows)
     return {
         stage: {
-            level: compared(runs, rows, PRIMARY)
+            level: compared(runs, rows, LEVEL_MEASURES)
             for level, runs in runs_by_level(runs_of(stage, rows), rates).items()
         }
         for stage in STAGES

@@ -150,6 +150,10 @@ FACTORS = (
 )
 
 FIGURES: dict[str, tuple[Callable[[Result], Any], str]] = {
+    "evidence-factors-few-labels": (
+        factor_figure("probe AUC, 1 % of labels"),
+        FACTORS.format("the AUC of the linear probe with 1 % of the labels"),
+    ),
     "evidence-factors-ndcg": (factor_figure("nDCG@10"), FACTORS.format("nDCG@10")),
     "evidence-factors-probe": (
         factor_figure("probe AUC"),

@@ -7,6 +7,7 @@ Rows = Sequence[Sequence[str]]
 Result = dict[str, Any]
 
 PRIMARY = ("R@1", "nDCG@10", "probe AUC")
+LEVEL_MEASURES = (*PRIMARY, "probe AUC, 1 % of labels")
 OTHERS = (
     *(f"{way} R@{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)),
     *("R@5", "R@10", "kind@1", "normal R@1", "zero-shot AUC"),
@@ -186,8 +187,8 @@ def seed_rows(name: str) -> Callable[[Result], Rows]:
 
 
 def level_rows(result: Result) -> Rows:
-    """Return the primary measures at every level of every factor, beside CLIP at that level."""
-    header = ["factor", "level", "arm", "seeds", *(f"{name} - clip" for name in PRIMARY)]
+    """Return some measures at every level of every factor, beside CLIP at that level."""
+    header = ["factor", "level", "arm", "seeds", *(f"{name} - clip" for name in LEVEL_MEASURES)]
     rows = [
         [
             FACTOR_TITLES[stage],
@@ -196,7 +197,7 @@ def level_rows(result: Result) -> Rows:
             str(len(told[PRIMARY[0]]["values"])),
             *(
                 number(told[name]["mean"]) if arm == "clip" else gain(told[name])
-                for name in PRIMARY
+                for name in LEVEL_MEASURES
             ),
         ]
         for stage, by_level in result["levels"].items()
