@@ -67,7 +67,7 @@ TRIALS: dict[str, Trials] = {
     "tune": Trials([MIDDLE]),
     "base-tune": Trials([MIDDLE], (BASE,), BASE_RATES, (*TUNE_SEEDS, *MAIN_SEEDS)),
     # A thousand studies have no 512 reports that differ: no arm of such batches is tried.
-    "batch-tune": Trials([LARGE_BATCH], ("clip", "best8"), RATES[1:4]),
+    "batch-tune": Trials([LARGE_BATCH], ("clip", "best8"), RATES[:4]),
     "large-tune": Trials(list(LARGE.values())),
 }
 
