@@ -31,6 +31,8 @@ FACTOR_TITLES = {
     "null": "reports permuted among the training images",
 }
 MISSING = "–"
+NO_BREAK = "\N{NO-BREAK SPACE}"
+"""Keeps an interval on one line."""
 CHANCE_AUC = 0.5
 
 
@@ -239,11 +241,11 @@ def gain(told: dict[str, Any], holm: bool = False) -> str:
     found = told["difference"]
     if found is None:
         return MISSING
-    shown = f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
+    shown = f"{found['mean']:+.3f} [{found['low']:+.3f},{NO_BREAK}{found['high']:+.3f}]"
     if not holm:
         return shown
-    p = f", p {found['p_holm']:.2g}" if "p_holm" in found else ""
-    return f"{shown}, d {found['effect']:.1f}{p}"
+    p = f",{NO_BREAK}p{NO_BREAK}{found['p_holm']:.2g}" if "p_holm" in found else ""
+    return f"{shown} d{NO_BREAK}{found['effect']:.1f}{p}"
 
 
 def number(value: float | None, form: str = ".3f") -> str:

@@ -179,5 +179,6 @@ def test_the_main_table_reads_as_it_should(result):
     rows = {row[0]: row for row in main_rows(result)}
     assert rows["clip"][:4] == ["clip", "3", "0.300", "–"]
     assert rows["best8"][2] == "0.520"
-    assert rows["best8"][3].startswith("+0.220 [+0.170, +0.270], d 11.0, p ")
+    told = rows["best8"][3].replace("\N{NO-BREAK SPACE}", " ")
+    assert told.startswith("+0.220 [+0.170, +0.270] d 11.0, p ")
     assert rows["chance"][2] == "0.010"
