@@ -8,9 +8,11 @@ from evidence_data import load_data
 from evidence_rows import rounded
 from evidence_runs import ARMS, Run
 from evidence_training import Training
+from selip_core import SyntaxSimilarity
 from selip_core.findings import NORMAL_LABEL, distinct_label
 
 SEED = 0
+BATCHES = (16, 50, 512)
 
 
 def target_masses(work: Path) -> dict[str, dict[str, float]]:
@@ -25,6 +27,16 @@ def target_masses(work: Path) -> dict[str, dict[str, float]]:
     """
     runs = [Run(name, SEED) for name, arm in ARMS.items() if arm.target]
     return {run.arm: rounded(masses(run, work)) for run in runs}
+
+
+def distinct_masses(work: Path) -> dict[str, float]:
+    """Return what ``describe()`` calls distinct of the default on one data set, by batch size."""
+    train = load_data(work, Run("best8", SEED).data).train
+    described = SyntaxSimilarity().fit(train.reports).describe(batch_sizes=BATCHES)
+    return {
+        str(size): rounded(batch.distinct_mass)
+        for size, batch in zip(BATCHES, described.batches, strict=True)
+    }
 
 
 def masses(run: Run, work: Path) -> dict[str, float]:

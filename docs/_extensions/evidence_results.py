@@ -196,7 +196,7 @@ def level_rows(result: Result) -> Rows:
             FACTOR_TITLES[stage],
             level,
             arm,
-            str(len(told[PRIMARY[0]]["values"])),
+            str(pairs(found, told)),
             *(
                 number(told[name]["mean"]) if arm == "clip" else gain(told[name])
                 for name in LEVEL_MEASURES
@@ -207,6 +207,17 @@ def level_rows(result: Result) -> Rows:
         for arm, told in ordered(result, found)
     ]
     return [header, *rows]
+
+
+def pairs(level: dict[str, Any], told: dict[str, Any]) -> int:
+    """Return how many seeds an arm and CLIP have at a level."""
+    clip = level["arms"].get("clip", told)
+    return len(told[PRIMARY[0]]["values"].keys() & clip[PRIMARY[0]]["values"].keys())
+
+
+def distinct_rows(result: Result) -> Rows:
+    """Return what ``describe()`` says of the default on one data set."""
+    return [["batch", "distinct"], *([size, number(m)] for size, m in result["distinct"].items())]
 
 
 def outside_rows(result: Result) -> Rows:
@@ -256,6 +267,7 @@ def number(value: float | None, form: str = ".3f") -> str:
 TABLES: dict[str, Callable[[Result], Rows]] = {
     "evidence-arms": arm_rows,
     "evidence-contrasts": contrast_rows,
+    "evidence-distinct": distinct_rows,
     "evidence-findings-probe": finding_rows("probe: "),
     "evidence-findings-zero-shot": finding_rows("zero-shot: "),
     "evidence-large": large_rows,

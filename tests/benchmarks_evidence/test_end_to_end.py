@@ -36,8 +36,9 @@ def row(small):
 
 
 def test_a_row_holds_what_the_study_reads(row, small):
+    from evidence_readings import CHANCE, MEASURES
+    from evidence_rows import rounded
     from evidence_runs import Run
-    from evidence_summary import CHANCE, MEASURES, rounded
 
     assert "error" not in row
     assert row["run"]["arm"] == "best8"
@@ -107,6 +108,15 @@ def test_the_mass_of_identical_positives_is_on_what_says_the_same(small):
     of_equal, of_alike = (masses(make(arm), work) for arm in ("identical", "best8"))
     assert of_equal["same_mass"] == pytest.approx(1.0)
     assert 0 < of_alike["own_mass"] <= of_alike["same_mass"] < 1
+
+
+@pytest.mark.usefixtures("small")
+def test_every_site_of_the_simulator_has_a_prompt():
+    from evidence_data import PROMPTS, SITES
+    from selip_core.simulation import sites
+
+    assert set(SITES) == set(sites.SITES)
+    assert set(SITES) <= set(PROMPTS)
 
 
 def test_phrasings_of_the_test_are_held_out(small):
@@ -218,7 +228,7 @@ def test_what_is_done_is_not_done_again_and_the_tables_pair_seeds(row, small, mo
 
 def test_larger_volumes_of_several_sequences(small):
     from evidence import execute
-    from evidence_summary import CHANCE, MEASURES
+    from evidence_readings import CHANCE, MEASURES
 
     make, work = small
     large = {"encoder": "resnet18", "sequences": ("FLAIR", "DWI"), "learning_rate": 1e-3}
@@ -235,6 +245,8 @@ def test_larger_volumes_of_several_sequences(small):
 
 
 def test_the_lesions_of_the_oracle_are_those_of_the_own_sequence(small):
+    import torch
+
     from evidence_data import load_data
     from evidence_training import Training
 
@@ -242,8 +254,6 @@ def test_the_lesions_of_the_oracle_are_those_of_the_own_sequence(small):
     run = make("oracle", sequences=("FLAIR", "DWI"))
     data = load_data(work, run.data)
     training = Training.of(run, data)
-    import torch
-
     rows = data.train.manifest.rows
     normal = [
         not any(row.sequence in one.visible_in for one in data.truth[row.study]) for row in rows

@@ -52,9 +52,8 @@ def test_the_best_rate_on_validation_is_taken(plan, tuned):
 
 def test_more_seeds_decide_the_rate_of_the_base(plan, tuned):
     assert plan.choose_rates(tuned)[plan.BASE] == plan.BASE_RATES[0]
-    for run in plan.TRIALS["base-tune"].runs():
-        assert {run.key} <= tuned.keys()
-    del tuned[run.key]
+    *_, last = plan.TRIALS["base-tune"].runs()
+    del tuned[last.key]
     assert plan.BASE not in plan.choose_rates(tuned)
 
 

@@ -92,6 +92,18 @@ def test_arms_are_compared_with_others_than_clip(result):
     assert found["R@1"]["mean"] == pytest.approx(0.11)
 
 
+def test_a_level_tells_its_pairs(rows):
+    from evidence_results import level_rows
+
+    from evidence_runs import Run
+    from evidence_summary import summarise
+
+    del rows[Run("clip", 2, permuted=True, learning_rate=RATE).key]
+    seeds = {tuple(row[1:3]): row[3] for row in level_rows(summarise(rows))}
+    assert seeds["permuted True", "best8"] == "2"
+    assert seeds["permuted False (middle)", "best8"] == "3"
+
+
 @pytest.mark.usefixtures("_benchmarks_are_importable")
 def test_levels_stand_in_the_order_of_their_values():
     from evidence_runs import Run
@@ -165,7 +177,8 @@ def test_every_table_and_picture_is_drawn(rows, are_there):
     from evidence_summary import summarise
 
     abnormal = {"best8": {"own_mass": 0.5, "same_mass": 0.6}} if are_there else {}
-    result = summarise(rows if are_there else {}) | {"abnormal": abnormal}
+    result = summarise(rows if are_there else {})
+    result |= {"abnormal": abnormal, "distinct": {"16": 0.8}}
     for name, rows_of in TABLES.items():
         header, *body = rows_of(result)
         assert all(len(row) == len(header) for row in body), name
