@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The embedded text encoder is a local folder: nothing is looked up on a hub.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help demo evidence test lint types tests docs test-gpu sanitize-gpu test-lowest clean
+.PHONY: help demo evidence campaigns test lint types tests docs test-gpu sanitize-gpu test-lowest clean
 
 help: ## Show this help.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -36,6 +36,9 @@ types: $(VENV)/.test ## Static types.
 tests: $(VENV)/.test ## Tests and doctests, with coverage.
 	$(BIN)/coverage erase
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report term
+
+campaigns: $(VENV)/.test ## Long random searches for failures; the counts go into docs/reliability.md.
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/campaigns --campaign-scale 20 --campaign-results reliability
 
 docs: $(VENV)/.test ## Documentation, with warnings as errors.
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs docs/_build/html

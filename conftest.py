@@ -69,3 +69,13 @@ class TimmWithoutTorchvision(MetaPathFinder):
 
 
 sys.meta_path.insert(0, TimmWithoutTorchvision())
+
+
+def pytest_addoption(parser):
+    """Add the options of the campaigns."""
+    parser.addoption(
+        "--campaign-scale", type=float, default=1, help="factor on the cases of each campaign"
+    )
+    parser.addoption(
+        "--campaign-results", metavar="NAME", help="keep the counts as benchmarks/results/NAME.json"
+    )

@@ -8,7 +8,16 @@ import pytest
 import selip_core
 
 ROOT = Path(selip_core.__file__).parent
-FOUNDATION = {"_assertions", "_optional", "_version", "errors", "files", "folders", "jsonl"}
+FOUNDATION = {
+    "_assertions",
+    "_optional",
+    "_version",
+    "errors",
+    "files",
+    "folders",
+    "jsonl",
+    "tensor_files",
+}
 MAY_IMPORT = {
     "findings": set(),
     "similarity": {"findings"},

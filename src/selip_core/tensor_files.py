@@ -1,0 +1,119 @@
+"""Files of named tensors in safetensors, with a digest of their content."""
+
+import errno
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_DIGEST = "content_sha256"
+
+
+def save_tensors(
+    tensors: "Mapping[str, Tensor]",
+    path: str | os.PathLike[str],
+    facts: Mapping[str, str] | None = None,
+) -> None:
+    """Write tensors as safetensors, with a SHA-256 of names, types, shapes and values.
+
+    The file gets the permissions that the process's umask gives any new file. It is not written
+    atomically: wrap the call in :func:`selip_core.files.atomic_path` or write into an
+    :func:`~selip_core.files.atomic_folder`.
+
+    Args:
+        tensors: By name; on any device, of any layout.
+        path: The file.
+        facts: Strings to keep in the header, besides the digest.
+
+    Raises:
+        OSError: If the file cannot be written, with the reason's number and the path.
+
+    Example:
+        >>> import tempfile, torch
+        >>> path = Path(tempfile.mkdtemp()) / "a.safetensors"
+        >>> save_tensors({"weight": torch.ones(2)}, path, {"epoch": "3"})
+        >>> load_tensors(path)
+        ({'weight': tensor([1., 1.])}, {'epoch': '3'})
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with writing(path):
+        path.touch()
+        mode = path.stat().st_mode & 0o777
+        save_file(whole, path, {**(facts or {}), _DIGEST: content_digest(whole)})
+        path.chmod(mode)  # safetensors replaces the file by one that only its owner can read
+
+
+def load_tensors(path: str | os.PathLike[str]) -> "tuple[dict[str, Tensor], dict[str, str]]":
+    """Return the tensors and facts that :func:`save_tensors` wrote.
+
+    Raises:
+        ValueError: If the content is not what was written: cut short, edited or damaged, or
+            written by another program.
+        OSError: If the file cannot be opened or read. This says nothing about its content.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    with path.open("rb") as file:  # an OSError of safetensors names no file and no reason
+        file.read(1)
+    try:
+        with safe_open(path, framework="pt") as opened:
+            facts = dict(opened.metadata() or {})
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
+    written = facts.pop(_DIGEST, None)
+    if written is None:
+        raise ValueError(f"{path} carries no digest of its content, so it cannot be trusted")
+    if content_digest(tensors) != written:
+        raise ValueError(f"{path} is damaged: its content has another SHA-256 than was written")
+    return tensors, facts
+
+
+def content_digest(tensors: "Mapping[str, Tensor]") -> str:
+    """Return a SHA-256 of names, types, shapes and values, whatever the order of the names.
+
+    Example:
+        >>> import torch
+        >>> first = content_digest({"a": torch.zeros(2), "b": torch.ones(1)})
+        >>> first == content_digest({"b": torch.ones(1), "a": torch.zeros(2)})
+        True
+        >>> first == content_digest({"a": torch.zeros(2), "b": torch.zeros(1)})
+        False
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        tensor = tensor.detach().cpu().contiguous()
+        header = [name, str(tensor.dtype), list(tensor.shape)]
+        digest.update(json.dumps(header).encode() + b"\0")
+        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the errors of safetensors' writer into an OSError with a number and the path.
+
+    Raises:
+        OSError: If the block raises one, or a ``SafetensorError`` of the operating system.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        found = re.search(r"os error (\d+)", str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number), os.fspath(path)) from error
