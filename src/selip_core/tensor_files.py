@@ -98,7 +98,7 @@ def content_digest(tensors: "Mapping[str, Tensor]") -> str:
         tensor = tensor.detach().cpu().contiguous()
         header = [name, str(tensor.dtype), list(tensor.shape)]
         digest.update(json.dumps(header).encode() + b"\0")
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
