@@ -1,4 +1,4 @@
-"""Errors of data: everything that is wrong with a file, told at once."""
+"""Errors of data, each with everything that is wrong with a file, and of writing."""
 
 import difflib
 from collections.abc import Collection, Iterable
@@ -72,3 +72,22 @@ class DataError(ValueError):
     def __reduce__(self) -> tuple[type[Self], tuple[str, tuple[Problem, ...]]]:
         """Let the error travel whole between processes."""
         return type(self), (self.summary, self.problems)
+
+
+class WriteError(OSError):
+    """A file or folder that could not be written: a full disk, a read-only or deleted folder.
+
+    The command line shows it as ``cannot write FILE: REASON; make room ...``, without a traceback.
+
+    Attributes:
+        errno: Number of the reason, such as :data:`errno.ENOSPC`.
+        strerror: The reason in words.
+        filename: The file or folder that was to be written, as the caller named it; never the
+            temporary name under which it is written.
+
+    Example:
+        >>> import errno
+        >>> error = WriteError(errno.ENOSPC, "No space left on device", "run/history.jsonl")
+        >>> str(error), error.filename
+        ("[Errno 28] No space left on device: 'run/history.jsonl'", 'run/history.jsonl')
+    """

@@ -1,14 +1,13 @@
 """Files of named tensors in safetensors, with a digest of their content."""
 
-import errno
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from selip_core.files import writing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +32,7 @@ def save_tensors(
         facts: Strings to keep in the header, besides the digest.
 
     Raises:
-        OSError: If the file cannot be written, with the reason's number and the path.
+        WriteError: If the file cannot be written.
 
     Example:
         >>> import tempfile, torch
@@ -100,20 +99,3 @@ def content_digest(tensors: "Mapping[str, Tensor]") -> str:
         digest.update(json.dumps(header).encode() + b"\0")
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn the errors of safetensors' writer into an OSError with a number and the path.
-
-    Raises:
-        OSError: If the block raises one, or a ``SafetensorError`` of the operating system.
-    """
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except SafetensorError as error:
-        found = re.search(r"os error (\d+)", str(error))
-        number = int(found[1]) if found else errno.EIO
-        raise OSError(number, os.strerror(number), os.fspath(path)) from error
