@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from selip_core.similarity.kernels import FieldValues, FindingKernel, LeafKernel
+from selip_core.similarity.kernels.algebra import NEGATED
 from selip_core.similarity.operators import Index
 from selip_core.similarity.operators.sparse import Sparse, entry_rows, row_entries
 
@@ -115,7 +116,7 @@ class CorpusBuilder:
     def __init__(self, kernel: FindingKernel) -> None:
         self.kernel = kernel
         self._reads = tuple(dict.fromkeys(leaf.fields for leaf in kernel.leaves))
-        self._telling = [place for place, read in enumerate(self._reads) if read != ("negated",)]
+        self._telling = [place for place, read in enumerate(self._reads) if set(read) != {NEGATED}]
         self._codes: tuple[dict[str, int], ...] = tuple({} for _ in self._reads)
         self._distinct: dict[tuple[int, ...], int] = {}
         self._contents: dict[tuple[int, ...], int] = {}
@@ -187,5 +188,6 @@ def _words(finding: "Finding", fields: Fields) -> str | None:
     """Return the value of a field, or the words of several, or None if all are missing."""
     if len(fields) == 1:
         return finding.value(fields[0])
-    words = [value for value in map(finding.value, fields) if value is not None]
-    return " ".join(words) if words else None
+    words = {field: value for field in fields if (value := finding.value(field)) is not None}
+    # ``negated`` always has a value, and alone describes nothing.
+    return " ".join(words.values()) if set(words) - {NEGATED} else None

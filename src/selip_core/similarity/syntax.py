@@ -66,8 +66,8 @@ class SyntaxSimilarity(Similarity):
         normal: Two normal reports have similarity 1 (``"alike"``), or 0 (``"paper"``). A normal
             and an abnormal one always have 0.
         negated: A negated finding never matches an affirmed one (``"apart"``: the kernel is
-            multiplied by ``exact("negated")``), or whether it is negated is not looked at
-            (``"ignored"``).
+            multiplied by ``exact("negated")``), or the field is not read (``"ignored"``). Either
+            way two findings with no known field in common have 0.
 
     Raises:
         ValueError: If an argument is not one of these.
@@ -242,6 +242,10 @@ class SyntaxSimilarity(Similarity):
         own = state.tensor("own", torch.float64, (contents,))
         if not bool(((own >= 0) & (own <= 1 + _ROUNDING)).all()):
             raise ValueError("the tensor 'own' must hold similarities, from 0 to 1")
+        if self._kernel.can_be_left_out:
+            # Folders of earlier versions hold 1 for pairs of findings of which nothing is known.
+            with _full_precision():
+                own = _AGGREGATIONS[self.aggregation].own(corpus)
         self._fitted = self._fitted_on(ReportIndex(ids, says.tolist()), corpus, own)
 
     def _sayings(self) -> list[bytes]:

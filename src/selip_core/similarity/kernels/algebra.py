@@ -1,6 +1,7 @@
 """Finding kernels and how they compose: ``+``, ``*``, scalars, ``** gamma``."""
 
 import abc
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selip_core.similarity.kernels.values import Codes, FieldValues
+
+NEGATED = "negated"
+"""The field that says whether a finding is absent; it is never missing."""
 
 LeafValues: TypeAlias = "Callable[[LeafKernel], Float[Tensor, '*pairs']]"
 """From a leaf to its values for some pairs of findings; NaN where it is to be left out."""
@@ -65,9 +69,18 @@ class FindingKernel(abc.ABC):
         return tuple(dict.fromkeys(field for leaf in self.leaves for field in leaf.fields))
 
     @property
+    def is_informative(self) -> bool:
+        """Whether it reads any field besides ``negated``, which alone describes nothing."""
+        return any(part.is_informative for part in self.parts)
+
+    @property
     def can_be_left_out(self) -> bool:
         """Whether ``combine`` can give NaN."""
-        return all(part.can_be_left_out for part in self.parts)
+        return all(part.can_be_left_out for part in self.parts if self._decides(part))
+
+    def _decides(self, part: "FindingKernel") -> bool:
+        """Return whether a part counts when it is asked if anything is known of a pair."""
+        return part.is_informative or not self.is_informative
 
     def __add__(self, other: object) -> "FindingKernel":
         if not isinstance(other, FindingKernel):
@@ -134,6 +147,11 @@ class LeafKernel(FindingKernel):
         """Itself."""
         return (self,)
 
+    @property
+    def is_informative(self) -> bool:
+        """Whether it reads any field besides ``negated``."""
+        return set(self.fields) != {NEGATED}
+
     def combine(self, values: LeafValues) -> Tensor:
         """Return its own values."""
         return values(self)
@@ -145,7 +163,8 @@ class Sum(FindingKernel):
     """``a + b + …``.
 
     Where a term is to be left out, the others are scaled up as if it were not there:
-    ``sum_known k * (largest of all) / (largest of the known)``, and 0 where no term is known.
+    ``sum_known k * (largest of all) / (largest of the known)``, and 0 where no term is known, or
+    only terms that read nothing but ``negated``.
     """
 
     terms: tuple[FindingKernel, ...]
@@ -180,13 +199,16 @@ class Sum(FindingKernel):
         return total
 
     def _sum_of_known(self, values: LeafValues) -> Tensor:
-        total = known = torch.zeros(())
+        total = known = deciding = torch.zeros(())
         for part in self.parts:
             value = part.combine(values)
             absent = value.isnan()
             total = total + value.masked_fill(absent, 0)
-            known = known + part.largest * (~absent).to(value.dtype)
-        return torch.where(known > 0, total * self.largest / known, 0)
+            weight = part.largest * (~absent).to(value.dtype)
+            known = known + weight
+            if self._decides(part):
+                deciding = deciding + weight
+        return torch.where(deciding > 0, total * self.largest / known, 0)
 
     def __str__(self) -> str:
         return " + ".join(map(str, self.parts))
@@ -195,7 +217,11 @@ class Sum(FindingKernel):
 @final
 @dataclass(frozen=True)
 class Product(FindingKernel):
-    """``a * b``; a factor that is to be left out counts as its largest value."""
+    """``a * b``; a factor that is to be left out counts as its largest value.
+
+    It is left out itself where every factor is, apart from those that read nothing but
+    ``negated``: two findings of which only that is known have nothing in common.
+    """
 
     left: FindingKernel
     right: FindingKernel
@@ -213,11 +239,15 @@ class Product(FindingKernel):
     def combine(self, values: LeafValues) -> Tensor:
         """Return the product."""
         left, right = self.left.combine(values), self.right.combine(values)
-        if not self.can_be_left_out:
-            left = _or_largest(self.left, left)
-            return left * _or_largest(self.right, right)
         both = _or_largest(self.left, left) * _or_largest(self.right, right)
-        return both.masked_fill(left.isnan() & right.isnan(), torch.nan)
+        if not self.can_be_left_out:
+            return both
+        absent = [
+            value.isnan()
+            for part, value in zip(self.parts, (left, right), strict=True)
+            if self._decides(part)
+        ]
+        return both.masked_fill(functools.reduce(torch.logical_and, absent), torch.nan)
 
     def __str__(self) -> str:
         return f"{_in_brackets(self.left)} * {_in_brackets(self.right)}"

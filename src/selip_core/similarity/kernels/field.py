@@ -19,8 +19,9 @@ Missing = Literal["equal", "nothing", "neutral", "leave_out"]
 - ``"equal"``: 1 if both findings lack the field, 0 if one does: missing is a value of its own;
 - ``"nothing"``: 0, also if both lack it;
 - ``"neutral"``: 1, so that a product is what its other factors say;
-- ``"leave_out"``: the term is left out of the sum that it stands in, and the others count more; a
-  product goes by its other factors.
+- ``"leave_out"``: the term is left out of the sum that it is part of, and the others count more;
+  a product is that of its other factors. A pair of which every part is left out has 0, whether or
+  not the findings are negated.
 """
 
 
@@ -33,7 +34,7 @@ class FieldKernel(LeafKernel):
 
     Args:
         field: The field to read; or several as a tuple, whose words are joined by spaces and
-            which are missing if all are.
+            which are missing if all are (``negated`` never is, and does not count).
         missing: What a pair with a missing value is worth, see
             :data:`~selip_core.similarity.Missing`.
 
