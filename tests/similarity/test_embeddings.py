@@ -229,6 +229,16 @@ def test_a_model_is_known_by_its_files(tiny, tmp_path):
     assert encoder_identity(load_encoder(tiny)) != encoder_identity(load_encoder(other))
 
 
+def test_a_model_that_has_embedded_is_the_same_model(tiny):
+    model = load_encoder(tiny)
+    before = encoder_identity(model)
+    model.encode(["pons", "pons insula"])
+    assert encoder_identity(model) == before
+    model.tokenizer(["pons"], truncation=True, max_length=5)
+    assert encoder_identity(model) == before
+    assert model.tokenizer.backend_tokenizer.truncation["max_length"] == 5
+
+
 def test_a_changed_model_serves_nothing_stale(tiny, tmp_path, cache):
     folder = copied(tiny, tmp_path / "model")
     before = embed(folder, ["pons", "insula"], cache=cache)

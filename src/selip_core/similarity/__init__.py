@@ -20,6 +20,7 @@ from selip_core.similarity.kernels import (
     synonyms,
 )
 from selip_core.similarity.loading import load_similarity
+from selip_core.similarity.long_texts import LongTexts
 from selip_core.similarity.operators import (
     Dense,
     ExpCosine,
@@ -47,6 +48,7 @@ __all__ = [
     "FindingKernel",
     "Identity",
     "LineKernel",
+    "LongTexts",
     "LowRank",
     "Missing",
     "MixedSimilarity",

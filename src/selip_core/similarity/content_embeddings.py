@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag, normalize
 
 from selip_core.similarity.embeddings import Encoder, embed
+from selip_core.similarity.long_texts import LongTexts
 
 _CANCELLED = 1e-6
 """Norm of what rounding leaves of unit vectors that cancel."""
@@ -18,6 +19,7 @@ def embed_contents(
     encoder: Encoder,
     contents: Sequence[tuple[str, ...]],
     *,
+    long_texts: LongTexts = "chunk",
     cache: str | os.PathLike[str] | None = None,
     revision: str | None = None,
     progress: bool = False,
@@ -29,6 +31,7 @@ def embed_contents(
     Args:
         encoder: See :func:`embed`, as for the other arguments.
         contents: One or more texts each, with repeats.
+        long_texts: See :func:`embed`.
         cache: See :func:`embed`.
         revision: See :func:`embed`.
         progress: See :func:`embed`.
@@ -45,7 +48,14 @@ def embed_contents(
     """
     distinct = dict.fromkeys(text for content in contents for text in content)
     places = {text: place for place, text in enumerate(distinct)}
-    embeddings = embed(encoder, list(places), cache=cache, revision=revision, progress=progress)
+    embeddings = embed(
+        encoder,
+        list(places),
+        long_texts=long_texts,
+        cache=cache,
+        revision=revision,
+        progress=progress,
+    )
     if len(places) == len(contents) and all(len(content) == 1 for content in contents):
         return embeddings
     found = torch.tensor([places[text] for content in contents for text in content])

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -13,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from selip_core.similarity.embedding_cache import EmbeddingCache
+from selip_core.similarity.long_texts import LongTexts, TextReader
 from selip_core.similarity.operators import Index
 
 _CHUNK_TEXTS = 4096
@@ -41,6 +43,7 @@ def embed(
     encoder: Encoder,
     texts: Sequence[str],
     *,
+    long_texts: LongTexts = "chunk",
     cache: str | os.PathLike[str] | None = None,
     revision: str | None = None,
     progress: bool = False,
@@ -50,6 +53,8 @@ def embed(
     Args:
         encoder: See :data:`Encoder`.
         texts: Best distinct; each is embedded as often as it comes.
+        long_texts: See :data:`LongTexts`; with ``"cut"`` it warns of the texts that it embeds and
+            the cache did not hold.
         cache: A folder that keeps embeddings, under hashes of their texts, for this very encoder
             and these versions of torch, transformers and sentence-transformers; it is made if it is
             missing. Only texts that it lacks are embedded. It holds no text.
@@ -74,12 +79,12 @@ def embed(
     store = None
     parts: list[tuple[Index, Float[Tensor, "part r"]]] = []
     if cache is not None:
-        store = EmbeddingCache(cache, _identity_for_cache(encoder, revision))
+        store = EmbeddingCache(cache, _identity_for_cache(encoder, revision, long_texts))
         parts = store.read(distinct)
     known = torch.zeros(len(distinct), dtype=torch.bool)
     for places, _ in parts:
         known[places] = True
-    for places, rows in _embedded_parts(encoder, distinct, ~known, progress):
+    for places, rows in _embedded_parts(encoder, distinct, ~known, long_texts, progress):
         if store is not None:
             store.write([distinct[place] for place in places.tolist()], rows)
         parts.append((places, rows))
@@ -134,13 +139,17 @@ def load_encoder(name_or_folder: str | os.PathLike[str]) -> SentenceEncoder:
 
 
 def _embedded_parts(
-    encoder: Encoder, texts: list[str], wanted: Bool[Tensor, " texts"], progress: bool
+    encoder: Encoder,
+    texts: list[str],
+    wanted: Bool[Tensor, " texts"],
+    long_texts: LongTexts,
+    progress: bool,
 ) -> Iterator[tuple[Index, Float[Tensor, "part r"]]]:
     """Yield places of texts and their embeddings; a model is loaded only if any is wanted."""
     chunks: Any = torch.split(wanted.nonzero().squeeze(1), _CHUNK_TEXTS)
     if not bool(wanted.any()):
         return
-    call = _callable(encoder)
+    read = TextReader(_model(encoder), long_texts)
     if progress:
         from tqdm import tqdm
 
@@ -148,14 +157,13 @@ def _embedded_parts(
     for places in chunks:
         chunk = [texts[place] for place in places.tolist()]
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            embeddings = call(chunk)
+            embeddings = read(chunk)
         yield places, _unit_rows(embeddings, len(chunk))
+    read.warn()
 
 
-def _callable(encoder: Encoder) -> Callable[[list[str]], Any]:
-    model: Any = load_encoder(encoder) if isinstance(encoder, str | os.PathLike) else encoder
-    encode: Callable[[list[str]], Any] = getattr(model, "encode", model)
-    return encode
+def _model(encoder: Encoder) -> Any:
+    return load_encoder(encoder) if isinstance(encoder, str | os.PathLike) else encoder
 
 
 def _joined(parts: list[tuple[Index, Tensor]], count: int) -> Float[Tensor, "texts r"]:
@@ -187,14 +195,15 @@ def _unit_rows(embeddings: Any, rows: int) -> Float[Tensor, "rows r"]:
     return unit.to(torch.float32)
 
 
-def _identity_for_cache(encoder: Encoder, revision: str | None) -> str:
+def _identity_for_cache(encoder: Encoder, revision: str | None, long_texts: LongTexts) -> str:
     identity = encoder_identity(encoder, revision)
     if identity is None:
         raise ValueError(
             "embeddings of an encoder that is no model of sentence-transformers can be cached only "
             "with revision=..., a name for the encoder that changes whenever it does; got none"
         )
-    return identity
+    has_limit = isinstance(encoder, str | os.PathLike) or _is_sentence_transformer(encoder)
+    return f"{identity}, long texts in parts" if has_limit and long_texts == "chunk" else identity
 
 
 def _model_folder(name_or_folder: str | os.PathLike[str]) -> Path:
@@ -222,10 +231,29 @@ def _is_sentence_transformer(encoder: Any) -> bool:
 
 def _hash_of_model(model: Any) -> str:
     """Return the hash of the files that the model would be saved to, and what these leave out."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _settled(model.tokenizer):
         model.save(folder, create_model_card=False, safe_serialization=True)
         files = _hash_of_files(Path(folder))
     return hashlib.sha256(f"{files} {model.truncate_dim}".encode()).hexdigest()
+
+
+@contextmanager
+def _settled(tokenizer: Any) -> Iterator[None]:
+    """Take away how the last call padded and truncated, which a tokenizer saves with itself."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        yield
+        return
+    truncation, padding = backend.truncation, backend.padding
+    backend.no_truncation()
+    backend.no_padding()
+    try:
+        yield
+    finally:
+        if truncation is not None:
+            backend.enable_truncation(**truncation)
+        if padding is not None:
+            backend.enable_padding(**padding)
 
 
 def _hash_of_files(folder: Path) -> str:

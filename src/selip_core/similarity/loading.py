@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from selip_core.similarity.kernels.definition import kernel_from
+from selip_core.similarity.same_definition import completed
 from selip_core.similarity.saving import Json, read_saved
 from selip_core.similarity.semantic import SemanticSimilarity
 from selip_core.similarity.similarity import MixedSimilarity, Similarity
@@ -33,7 +34,7 @@ def load_similarity(folder: str | os.PathLike[str]) -> Similarity:
     """
     saved = read_saved(folder)
     try:
-        similarity = similarity_from(saved.definition)
+        similarity = similarity_from(completed(saved.definition))
     except ValueError as error:
         raise ValueError(
             f"{os.fspath(folder)} cannot be rebuilt from its card: {error}; build the similarity "

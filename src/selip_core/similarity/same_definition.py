@@ -1,4 +1,4 @@
-"""Where two definitions differ."""
+"""Saved definitions: those of earlier versions, and where two differ."""
 
 import json
 import os
@@ -8,6 +8,23 @@ from typing import Any
 from selip_core.similarity.saving import Json
 
 _SHOWN = 20
+_BEFORE = {"semantic": {"long_texts": "cut"}, "embedding": {"long_texts": "cut"}}
+"""By kind, the settings that earlier versions lacked, and what those versions did."""
+
+
+def completed(definition: Any) -> Any:
+    """Return a saved definition with the settings that the version that saved it lacked.
+
+    Example:
+        >>> completed({"kind": "embedding", "field": "site"})
+        {'long_texts': 'cut', 'kind': 'embedding', 'field': 'site'}
+    """
+    if isinstance(definition, list):
+        return [completed(item) for item in definition]
+    if not isinstance(definition, dict):
+        return definition
+    before = _BEFORE.get(str(definition.get("kind")), {})
+    return before | {name: completed(value) for name, value in definition.items()}
 
 
 def require_same_definition(here: Json, there: Json, folder: str | os.PathLike[str]) -> None:

@@ -17,6 +17,7 @@ from selip_core.similarity.embeddings import Encoder, encoder_identity
 from selip_core.similarity.explain import decide, explain_words
 from selip_core.similarity.explanation import SemanticExplanation
 from selip_core.similarity.kernels.field import qualified_name
+from selip_core.similarity.long_texts import LongTexts, require_long_texts
 from selip_core.similarity.mapped_cosine import MappedCosine, Mapping
 from selip_core.similarity.operators import Factored, Index, LowRank, ScaledSum
 from selip_core.similarity.operators.base import require_computing
@@ -62,6 +63,9 @@ class SemanticSimilarity(Similarity):
             (``"mean"``).
         negated: How a template's negated finding is rendered, ``{}`` being its words; ``None``
             leaves it out.
+        long_texts: How texts are read that are longer than a sentence-transformers model reads at
+            once, often 128 to 512 tokens: in parts whose embeddings are averaged (``"chunk"``), or
+            cut with one warning per fit (``"cut"``). Any other encoder gets them whole.
         mapping: ``"affine"``: ``(1 + cos) / 2``; ``"clip"``: ``max(0, cos)``; ``"exp"``:
             ``exp((cos - 1) / temperature)``, of which rows and columns are each a softmax.
         temperature: Of ``"exp"``, positive, without unit; ``None``: 0.1.
@@ -113,6 +117,7 @@ class SemanticSimilarity(Similarity):
         of: str = "text",
         pooling: Literal["joined", "mean"] = "joined",
         negated: str | None = "no {}",
+        long_texts: LongTexts = "chunk",
         mapping: Mapping = "affine",
         temperature: float | None = None,
         gamma: float = 1.0,
@@ -124,6 +129,7 @@ class SemanticSimilarity(Similarity):
     ) -> None:
         if pooling not in ("joined", "mean"):
             raise ValueError(f"pooling must be 'joined' or 'mean', got {pooling!r}")
+        require_long_texts(long_texts)
         if mapping not in get_args(Mapping):
             raise ValueError(f"mapping must be one of {get_args(Mapping)}, got {mapping!r}")
         if temperature is not None and (mapping != "exp" or not 0 < temperature < math.inf):
@@ -137,6 +143,7 @@ class SemanticSimilarity(Similarity):
         self.of = of
         self.pooling = pooling
         self.negated = negated
+        self.long_texts: LongTexts = long_texts
         self.mapping: Mapping = mapping
         self.temperature = _TEMPERATURE if temperature is None else temperature
         self.shaping = Shaping(gamma, min_similarity, top_k)
@@ -179,7 +186,12 @@ class SemanticSimilarity(Similarity):
         reader.check()
         index.check()
         new = embed_contents(
-            self.encoder, reader.new, cache=self.cache, revision=self.revision, progress=progress
+            self.encoder,
+            reader.new,
+            long_texts=self.long_texts,
+            cache=self.cache,
+            revision=self.revision,
+            progress=progress,
         )
         goes_on = known.embeddings.shape[0] > 0
         identity = self._identify() if reader.new or not goes_on else known.identity
@@ -286,6 +298,7 @@ class SemanticSimilarity(Similarity):
             "of": self.of,
             "pooling": self.pooling,
             "negated": self.negated,
+            "long_texts": self.long_texts,
             "mapping": self.mapping,
             "temperature": self.temperature if self.mapping == "exp" else None,
             "gamma": self.shaping.gamma,

@@ -21,7 +21,7 @@ from selip_core.similarity.explanation import Explanation, MixedExplanation
 from selip_core.similarity.gathering import gather_vectors
 from selip_core.similarity.operators import Index, ScaledSum, SimilarityOperator
 from selip_core.similarity.report_index import ReportIndex
-from selip_core.similarity.same_definition import require_same_definition
+from selip_core.similarity.same_definition import completed, require_same_definition
 from selip_core.similarity.saving import (
     Json,
     Saved,
@@ -215,7 +215,7 @@ class Similarity(abc.ABC):
             FileNotFoundError: If there is no such folder.
         """
         saved = read_saved(folder)
-        require_same_definition(self.definition(), saved.definition, folder)
+        require_same_definition(self.definition(), completed(saved.definition), folder)
         saved.restore(self._restore, folder)
         return self
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from selip_core.similarity.embeddings import Encoder, embed, encoder_identity
 from selip_core.similarity.kernels.field import FieldKernel, Missing, qualified_name
 from selip_core.similarity.kernels.values import Codes, FieldValues
+from selip_core.similarity.long_texts import LongTexts, require_long_texts
 
 
 @final
@@ -19,9 +20,11 @@ class Embedding(FieldKernel):
     """``max(0, cosine)`` of embeddings; there is no table."""
 
     encoder: Encoder
+    long_texts: LongTexts = "chunk"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_long_texts(self.long_texts)
         is_named = isinstance(self.encoder, str | os.PathLike)
         if not (is_named or hasattr(self.encoder, "encode") or callable(self.encoder)):
             raise ValueError(
@@ -39,7 +42,7 @@ class Embedding(FieldKernel):
 
     def prepare(self, values: Sequence[str]) -> dict[str, Tensor]:
         """Return the embeddings, float32, of unit norm."""
-        return {"embeddings": embed(self.encoder, values)}
+        return {"embeddings": embed(self.encoder, values, long_texts=self.long_texts)}
 
     def known(self, values: FieldValues, a: Codes, b: Codes, dtype: torch.dtype) -> Tensor:
         """Return the cosines, by one product where every value of one side meets each other."""
@@ -59,7 +62,11 @@ class Embedding(FieldKernel):
 
 
 def embedding(
-    field: str | tuple[str, ...], encoder: Encoder, *, missing: Missing = "equal"
+    field: str | tuple[str, ...],
+    encoder: Encoder,
+    *,
+    long_texts: LongTexts = "chunk",
+    missing: Missing = "equal",
 ) -> Embedding:
     """Return the kernel that compares what fields mean, by the embeddings of their words.
 
@@ -72,11 +79,14 @@ def embedding(
             values are read), such a model, or any callable from a list of texts to a matrix with a
             row a text. Only a name or folder can be saved with the kernel; what the model's files
             are is saved too, and another model is refused.
+        long_texts: How values are read that are longer than a sentence-transformers model reads at
+            once: in parts whose embeddings are averaged (``"chunk"``), or cut with one warning per
+            fit (``"cut"``).
         missing: What a pair with a missing value is worth, see
             :data:`~selip_core.similarity.Missing`.
 
     Raises:
-        ValueError: If the encoder is none of these; and when values are read, if it does not return
+        ValueError: If an argument is none of these; and when values are read, if it does not return
             a finite matrix with a row a text and no row of zeros.
 
     Example:
@@ -88,4 +98,4 @@ def embedding(
         tensor([0.7071, 0.0000], dtype=torch.float64)
     """
     named = os.fspath(encoder) if isinstance(encoder, os.PathLike) else encoder
-    return Embedding(field, named, missing=missing)
+    return Embedding(field, named, long_texts, missing=missing)
