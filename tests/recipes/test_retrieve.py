@@ -11,7 +11,11 @@ from selip_core.evaluation import read_truth
 from selip_core.recipes import compare, load_model, retrieve
 from selip_core.recipes.galleries import sequence_galleries
 from selip_core.recipes.ranking import rank
-from selip_core.recipes.retrieval_comparison import abnormal_queries, write_queries
+from selip_core.recipes.retrieval_comparison import (
+    Pseudonyms,
+    abnormal_queries,
+    write_queries,
+)
 from selip_core.recipes.retrieval_summary import nearest_reports, summarise
 from selip_core.recipes.texts import TextFeatures
 from selip_core.report import retrieval_table
@@ -132,6 +136,36 @@ def test_two_runs_are_compared_query_by_query(manifest, tmp_path):
     assert 0 < gain["low"] < gain["value"] < gain["high"]
     assert back["value"] == -gain["value"]
     assert compare(good, good)["image_to_text"]["R@5"] == {"value": 0, "low": 0, "high": 0}
+
+
+def test_queries_are_written_under_pseudonyms(manifest, tmp_path):
+    rows = read_manifest(manifest)
+    features = perfect_features(rows)
+    rankings = [rank(each, rows, features, features, None) for each in sequence_galleries(rows)]
+    one, other = (measured_run(tmp_path / name, rows, rankings) for name in ("one", "other"))
+    written = (one / "retrieval_queries.jsonl").read_text()
+    assert written == (other / "retrieval_queries.jsonl").read_text()
+    queries = [json.loads(line) for line in written.splitlines()]
+    names = {query["id"] for query in queries} | {p for query in queries for p in query["patients"]}
+    assert all(re.fullmatch("[0-9a-f]{16}", name) for name in names)
+    # A row is one name as a volume and as the first carrier of its report; patients stay groups.
+    known = Pseudonyms(rows)
+    assert names <= {known("row", row.id) for row in rows.rows} | {
+        known("patient", row.patient) for row in rows.rows
+    }
+    (index,) = (at for at, row in enumerate(rows.rows) if row.id == "s1-DWI")
+    (query,) = (
+        query
+        for query in queries
+        if query["direction"] == "image_to_text" and query["id"] == known("row", "s1-DWI")
+    )
+    assert query["patients"] == [known("patient", rows.rows[index].patient)]
+    # Ids are short and can be guessed; the names also depend on the reports.
+    changed = {
+        id: report.model_copy(update={"text": f"{report.text} More."})
+        for id, report in rows.reports.items()
+    }
+    assert Pseudonyms(dataclasses.replace(rows, reports=changed))("row", "s1-DWI") != query["id"]
 
 
 def test_runs_on_different_queries_are_not_compared(manifest, tmp_path):

@@ -12,7 +12,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         description="Measure retrieval within each sequence, both ways, on galleries with one "
         "entry per distinct report; normal reports are shown apart. Beside every figure: a 95% "
         "bootstrap interval by patient, the chance level, the size of the gallery. Writes "
-        "retrieval.json into the run's folder, or retrieval-SPLIT.json if that is not test.",
+        "retrieval.json into the run's folder, or retrieval-SPLIT.json if that is not test, and "
+        "retrieval_queries.jsonl, by which two runs are compared.",
         epilog="example: selip retrieve --manifest data/manifest.jsonl --run runs/first",
     )
     parser.add_argument(
@@ -57,5 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
         cache=arguments.cache,
     )
     print(retrieval_table({"value (95 % interval)": result}))
-    print(f"written: {RunFolder(arguments.run_folder).retrieval(arguments.split)}")
+    folder, split = RunFolder(arguments.run_folder), arguments.split
+    ids = "; its examples name rows and reports by id, --examples 0 leaves them out"
+    print(f"written: {folder.retrieval(split)}{ids if result['examples'] else ''}")
+    print(f"written: {folder.queries(split)}, with pseudonyms in place of ids")
     return 0

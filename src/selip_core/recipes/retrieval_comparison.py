@@ -1,10 +1,12 @@
 """Two runs on the same queries: what each query got, and the interval of their difference."""
 
+import hashlib
+import hmac
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 
@@ -16,14 +18,42 @@ from selip_core.recipes.ranking import Ranking
 from selip_core.recipes.run_folder import RunFolder
 
 Query = dict[str, Any]
-"""``direction``, ``sequence``, ``id``, ``patients``, and ``measures`` by name."""
+"""``direction``, ``sequence``, ``id``, ``patients``, and ``measures`` by name; the ids are
+pseudonyms, see :class:`Pseudonyms`."""
+
+
+@final
+class Pseudonyms:
+    """Names that replace the ids of rows and patients: equal for equal ids of the same data.
+
+    Keyed hashes (HMAC-SHA256, 64 bits); the key is a digest of ids, patients and reports, and
+    written nowhere. Whoever has the data can make the names again; without the reports a guessed id
+    cannot be checked.
+
+    Args:
+        manifest: The rows that are measured.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        key = hashlib.sha256(b"retrieval queries")
+        for index, row in enumerate(manifest.rows):
+            report = manifest.report_of(index).model_dump_json()
+            key.update(json.dumps([row.id, row.patient, report]).encode())
+        self._key = key.digest()
+
+    def __call__(self, kind: str, id: str) -> str:
+        """Return the name of an id among those of one kind."""
+        message = json.dumps([kind, id]).encode()
+        return hmac.new(self._key, message, hashlib.sha256).hexdigest()[:16]
 
 
 def abnormal_queries(rankings: Sequence[Ranking], manifest: Manifest) -> list[Query]:
     """Every query of the section ``abnormal`` with its measures, one dictionary each.
 
-    A volume is asked under its row's id, a report under that of the first row that carries it.
+    A volume is asked under its row's id, a report under that of the first row that carries it; both
+    ids and those of patients are replaced by :class:`Pseudonyms`.
     """
+    name = Pseudonyms(manifest)
     queries: list[Query] = []
     for ranking in (ranking.abnormal() for ranking in rankings):
         gallery = ranking.gallery
@@ -33,20 +63,20 @@ def abnormal_queries(rankings: Sequence[Ranking], manifest: Manifest) -> list[Qu
                 ("text_to_image", gallery.entries, ranking.text_to_image()),
             ):
                 about = {"direction": direction, "sequence": gallery.sequence}
-                ids = [manifest.rows[row].id for row in rows]
-                queries += [about | query for query in _by_query(ids, measures)]
+                ids = [name("row", manifest.rows[row].id) for row in rows]
+                queries += [about | query for query in _by_query(ids, measures, name)]
     return queries
 
 
-def _by_query(ids: Sequence[str], measures: Measures) -> list[Query]:
+def _by_query(ids: Sequence[str], measures: Measures, name: Pseudonyms) -> list[Query]:
     """Turn values by measure into measures by query; one that a query lacks is left out."""
     patients = next(iter(measures.values())).patients
     values = {name: measured.values.tolist() for name, measured in measures.items()}
     return [
         {
             "id": id,
-            "patients": patients[at],
-            "measures": {name: all[at] for name, all in values.items() if all[at] == all[at]},
+            "patients": [name("patient", patient) for patient in patients[at]],
+            "measures": {one: all[at] for one, all in values.items() if all[at] == all[at]},
         }
         for at, id in enumerate(ids)
     ]
@@ -82,7 +112,7 @@ def compare(
     if [_identity(query) for query in ours] != [_identity(query) for query in theirs]:
         raise ValueError(
             f"{run} and {baseline} were measured on different queries; run 'selip retrieve' on "
-            "both, with the same manifest and split"
+            "both, with the same manifest, reports and split"
         )
     gains: dict[str, dict[str, dict[str, float]]] = {}
     for direction in dict.fromkeys(query["direction"] for query in ours):
