@@ -78,27 +78,33 @@ def test_truncated(tmp_path, share):
     path = save(tmp_path / "a.nii.gz", noise(20, 20, 20))
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    assert "truncated, damaged" in message_of(path)
+    assert "is truncated: its gzip stream stops before its end" in message_of(path)
 
 
 def test_truncated_without_compression(tmp_path):
     path = save(tmp_path / "a.nii", noise(20, 20, 20))
     path.write_bytes(path.read_bytes()[:5000])
-    assert "truncated, damaged" in message_of(path)
+    assert "header declares 32,352 bytes, there are 5,000" in message_of(path)
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not a volume", gzip.compress(b"not a volume" * 99, mtime=0)]
+    ("content", "message"),
+    [
+        (b"", "is empty (0 bytes)"),
+        (b"not a volume", "is a text, not NIfTI"),
+        (gzip.compress(b"not a volume" * 99, mtime=0), "is a text, not NIfTI"),
+        (bytes(range(100, 256)) * 9, "neither NIfTI nor a DICOM folder"),
+    ],
 )
-def test_other_content(tmp_path, content):
+def test_other_content(tmp_path, content, message):
     path = tmp_path / "a.nii.gz"
     path.write_bytes(content)
-    assert "neither NIfTI nor a DICOM folder" in message_of(path)
+    assert message in message_of(path)
 
 
 def test_other_format(tmp_path):
     nibabel.save(nibabel.MGHImage(noise(3, 4, 5), np.eye(4)), tmp_path / "a.mgz")
-    assert "expected NIfTI, got MGHImage" in message_of(tmp_path / "a.mgz")
+    assert "is a FreeSurfer volume (MGH), not NIfTI" in message_of(tmp_path / "a.mgz")
 
 
 def test_four_dimensions(tmp_path):
@@ -138,7 +144,7 @@ def test_other_units(tmp_path):
     image = nibabel.Nifti1Image(noise(4, 4, 4), np.eye(4))
     image.header.set_xyzt_units("meter")
     nibabel.save(image, tmp_path / "a.nii")
-    assert "expected lengths in mm, got the unit 'meter'" in message_of(tmp_path / "a.nii")
+    assert "expected lengths in mm, got the unit metre" in message_of(tmp_path / "a.nii")
 
 
 def test_singular_affine(tmp_path):

@@ -14,7 +14,7 @@ from selip_core.data.preprocessing import Preprocessing
 from selip_core.files import atomic_path
 from selip_core.folders import require_writable
 
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
 """Raised whenever equal parameters give other voxels than before."""
 
 _logger = logging.getLogger(__name__)

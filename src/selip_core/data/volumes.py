@@ -1,13 +1,16 @@
-"""Volumes on disk, read through MONAI and refused where they are not what they should be."""
+"""Volumes on disk, refused with cause and remedy where they are not what they should be."""
 
+import errno
 import logging
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from selip_core.data._unusable import UnusableVolumeError
+from selip_core.data._nifti_geometry import Geometry, require_geometry
+from selip_core.data._unusable import UnusableVolumeError, limit_bytes
 from selip_core.data.dicom import read_dicom
 from selip_core.data.nifti import read_nifti
 from selip_core.errors import DataError, Problem
@@ -18,20 +21,31 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 
-def read_volume(path: str | os.PathLike[str], where: str) -> "MetaTensor":
+def read_volume(
+    path: str | os.PathLike[str],
+    where: str,
+    geometry: Geometry = "auto",
+    max_volume_gib: float | None = None,
+) -> "MetaTensor":
     """Return a volume as MONAI's MetaTensor (1, i, j, k), float32, with its affine in RAS mm.
 
-    The axes stand as in the file; only the affine says which is which. Intensities carry the
+    The axes keep the order of the file; only the affine says which is which. Intensities carry the
     scaling that the file declares, applied once.
 
     Args:
         path: A NIfTI file, or a folder with one DICOM series (extra ``dicom``).
         where: The place that errors name instead of the path, such as
             ``"manifest.jsonl:12 $.volume"``.
+        geometry: Which form of a NIfTI header gives the affine. ``"auto"``: the sform if it is set,
+            else the qform; refused if both are set and disagree by more than half a voxel.
+            ``"sform"`` and ``"qform"`` take that form, and refuse files without it.
+        max_volume_gib: Largest unpacked size in GiB; by default the environment variable
+            ``SELIP_MAX_VOLUME_GIB``, or 2.
 
     Raises:
-        DataError: If the file is missing, truncated, of another format, not one 3D volume, open in
-            its orientation, not finite, or constant.
+        DataError: If the file is missing, damaged, of another format, not one 3D volume, too large,
+            open in its geometry, not finite, or constant.
+        ValueError: If a parameter is out of range.
 
     Example:
         >>> read_volume("missing.nii.gz", "manifest.jsonl:12 $.volume")
@@ -40,43 +54,86 @@ def read_volume(path: str | os.PathLike[str], where: str) -> "MetaTensor":
         selip_core.errors.DataError: a volume cannot be used (1 problem)
           manifest.jsonl:12 $.volume: there is no such file or folder
     """
+    limit = limit_bytes(max_volume_gib)
+    require_geometry(geometry)
     try:
-        image = open_volume(Path(path))
+        image = open_volume(Path(path), geometry, limit)
         _require_sound(image)
     except UnusableVolumeError as error:
         raise DataError("a volume cannot be used", [Problem(where, str(error))]) from None
     return image
 
 
-def open_volume(path: Path) -> "MetaTensor":
+def open_volume(path: Path, geometry: Geometry = "auto", limit: int | None = None) -> "MetaTensor":
     """Return a volume without looking at its voxels: a mask, say, may be constant.
+
+    Args:
+        path: A NIfTI file, or a folder with one DICOM series.
+        geometry: See :func:`read_volume`.
+        limit: Largest unpacked size in bytes; by default :func:`limit_bytes`.
 
     Raises:
         UnusableVolumeError: If it cannot be read.
+        ImportError: If a folder is to be read without pydicom (extra ``dicom``).
     """
+    limit = limit_bytes() if limit is None else limit
     try:
-        if not path.exists():
-            raise UnusableVolumeError("there is no such file or folder")
-        return read_dicom(path) if path.is_dir() else read_nifti(path)
-    except (UnusableVolumeError, ImportError, MemoryError):
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return read_dicom(path)
+        if not stat.S_ISREG(mode):  # a pipe would be waited for
+            raise UnusableVolumeError("is a device or a pipe, not a file; copy it to a file")
+        return read_nifti(path, geometry, limit)
+    except (UnusableVolumeError, ImportError):
         raise
+    except OSError as error:
+        _logger.debug("a volume cannot be read", exc_info=True)
+        raise UnusableVolumeError(_cause(error, path)) from None
     except Exception as error:  # readers raise whatever their formats raise, and name the path
         _logger.debug("a volume cannot be read", exc_info=True)
-        raise UnusableVolumeError(
-            f"cannot be read ({type(error).__name__}): truncated, damaged, or neither NIfTI nor a "
-            "DICOM folder; copy or convert it again"
-        ) from None
+        raise UnusableVolumeError(describe_failure(error)) from None
+
+
+def describe_failure(error: Exception) -> str:
+    """Return what to say of an exception that no reader of ours raised on purpose."""
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        return (
+            "needs more memory than there is; close other programs, read fewer volumes at a time "
+            "(workers), or lower data.max_volume_gib so that large ones are refused"
+        )
+    return (
+        f"cannot be read ({type(error).__name__}): truncated, damaged, or neither NIfTI nor a "
+        "DICOM folder; copy or convert it again"
+    )
+
+
+def _cause(error: OSError, path: Path) -> str:
+    """Return what an error of the operating system says of a file, without its name."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        if path.is_symlink():
+            return "is a symbolic link to a file that is missing; restore its target"
+        return "there is no such file or folder"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "may not be read by this user (permission denied); change its owner or its mode"
+    if error.errno == errno.ELOOP:
+        return "is a symbolic link that leads back to itself; link it to the file"
+    if error.errno is None:
+        return describe_failure(error)
+    text = os.strerror(error.errno)
+    return f"the system failed to read it ({text}, {errno.errorcode.get(error.errno)}); try again"
 
 
 def _require_sound(image: "MetaTensor") -> None:
     affine = image.affine[:3, :3]
     if not torch.isfinite(image.affine).all() or torch.linalg.det(affine).abs() < 1e-9:
         raise UnusableVolumeError("its affine is singular or not finite; correct its header")
-    finite = torch.isfinite(image.as_tensor())
-    if not finite.all():
+    voxels = image.as_tensor()
+    # Extremes of what holds a NaN are NaN, and finding them needs no further memory.
+    low, high = voxels.amin(), voxels.amax()
+    if not (torch.isfinite(low) and torch.isfinite(high)):
+        wrong = sum(int((~torch.isfinite(slab)).sum()) for slab in voxels.unbind(3))
         raise UnusableVolumeError(
-            f"{int((~finite).sum())} of {finite.numel()} voxels are NaN or infinite; "
-            "repair or remove it"
+            f"{wrong} of {voxels.numel()} voxels are NaN or infinite; repair or remove it"
         )
-    if image.as_tensor().amin() == image.as_tensor().amax():
+    if low == high:
         raise UnusableVolumeError("all voxels have one value; remove it")
