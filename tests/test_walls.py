@@ -16,6 +16,7 @@ FOUNDATION = {
     "files",
     "folders",
     "jsonl",
+    "model_folders",
     "tensor_files",
 }
 MAY_IMPORT = {

@@ -154,12 +154,21 @@ def test_refuses_a_model_without_a_text_encoder(tmp_path, config, got):
         TextEncoder(tmp_path)
 
 
-def test_code_of_a_model_is_never_run(tmp_path):
-    (tmp_path / "configuration_own.py").write_text("raise SystemExit('this code ran')")
-    config = {"model_type": "own", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="brings code of its own, which is never run here"):
-        TextEncoder(tmp_path)
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("known", [False, True])
+def test_code_of_a_model_is_never_run(make_model, tmp_path, file, known):
+    """Where transformers has the architecture too, its class need not compute what theirs does."""
+    folder = shutil.copytree(make_model("bert"), tmp_path / "model")
+    (folder / "own.py").write_text("raise SystemExit('this code ran')")
+    config = json.loads((folder / file).read_text())
+    config["auto_map"] = {"AutoConfig": "own.Config", "AutoTokenizer": ["own.Slow", None]}
+    if not known:
+        config |= {"model_type": "own", "tokenizer_class": "Own"}
+    (folder / file).write_text(json.dumps(config))
+    with pytest.raises(
+        ValueError, match=rf"{file}.* brings code of its own .*auto_map.* never run"
+    ):
+        TextEncoder(folder)
 
 
 def test_a_tokenizer_without_any_special_token_is_refused(make_model, tmp_path):

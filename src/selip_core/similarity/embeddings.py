@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from selip_core.model_folders import require_plain_sentence_model
 from selip_core.similarity.embedding_cache import EmbeddingCache
 from selip_core.similarity.long_texts import LongTexts, TextReader
 from selip_core.similarity.operators import Index
@@ -118,21 +119,18 @@ def load_encoder(name_or_folder: str | os.PathLike[str]) -> SentenceEncoder:
     """Return a sentence-transformers model in float32, whatever its checkpoint says.
 
     Raises:
-        ValueError: If it has weights in pickles only.
+        ValueError: If its folder brings code, weights in pickles only, or an adapter; see
+            :func:`~selip_core.model_folders.require_plain_sentence_model`.
         OSError: If there is no such model.
     """
+    folder = _model_folder(name_or_folder)
+    require_plain_sentence_model(folder)
     from sentence_transformers import SentenceTransformer
 
-    folder = _model_folder(name_or_folder)
-    for pickled in folder.rglob("*.bin"):
-        if not any(pickled.parent.glob("*.safetensors")):
-            raise ValueError(
-                f"{pickled.relative_to(folder)} of the sentence encoder is a pickle, which can run "
-                "code when it is read; save the model in safetensors"
-            )
     model = SentenceTransformer(
         str(folder),
         local_files_only=True,
+        trust_remote_code=False,
         model_kwargs={"dtype": torch.float32, "use_safetensors": True},
     )
     return model.float().eval()

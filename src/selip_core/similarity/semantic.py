@@ -185,6 +185,13 @@ class SemanticSimilarity(Similarity):
             reader.read(report, index)
         reader.check()
         index.check()
+        goes_on = known.embeddings.shape[0] > 0
+        identity = self._identify() if reader.new or not goes_on else known.identity
+        if goes_on and identity != known.identity:  # before anything of the encoder is loaded
+            raise ValueError(
+                "the encoder is not the one that embedded what was fitted: its files or its "
+                "revision differ; fit all reports again"
+            )
         new = embed_contents(
             self.encoder,
             reader.new,
@@ -193,13 +200,6 @@ class SemanticSimilarity(Similarity):
             revision=self.revision,
             progress=progress,
         )
-        goes_on = known.embeddings.shape[0] > 0
-        identity = self._identify() if reader.new or not goes_on else known.identity
-        if goes_on and identity != known.identity:
-            raise ValueError(
-                "the encoder is not the one that embedded what was fitted: its files or its "
-                "revision differ; fit all reports again"
-            )
         if new.shape[0] and goes_on and new.shape[1] != known.embeddings.shape[1]:
             raise ValueError(
                 "the encoder must give embeddings of one length: it gave "

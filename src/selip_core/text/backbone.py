@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from selip_core.model_folders import maps_to_code, own_code_error, require_no_code
 from selip_core.pretrained.hub import is_hub_name
 
 
@@ -21,8 +22,12 @@ def load_backbone(name: str, pretrained: bool = True) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoTokenizer
 
     source = {"local_files_only": Path(name).is_dir(), "trust_remote_code": False}
+    if source["local_files_only"]:
+        require_no_code(Path(name))
     try:
         config = AutoConfig.from_pretrained(name, **source)
+        if maps_to_code(vars(config)):
+            raise own_code_error(repr(name))
         _require_plain_weights(name, config, source["local_files_only"])
         # Named there, kernels of the hub would be downloaded and run: transformers shall choose.
         config._attn_implementation = None
@@ -38,10 +43,7 @@ def load_backbone(name: str, pretrained: bool = True) -> tuple[Any, Any]:
     except ValueError as error:
         if "trust_remote_code" not in str(error):
             raise
-        raise ValueError(
-            f"{name!r} brings code of its own, which is never run here: choose a model whose "
-            "architecture is part of transformers"
-        ) from error
+        raise own_code_error(repr(name)) from error
     _ensure_padding_token(tokenizer, config)
     # BERT's own pooler is not used here, and a parameter without gradient stalls DDP.
     if getattr(backbone, "pooler", None) is not None:

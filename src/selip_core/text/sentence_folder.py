@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, final
 
-_MODULES = "modules.json"
+from selip_core.model_folders import (
+    MODULES,
+    kind_of,
+    module_entry,
+    not_as_written,
+    read_json,
+)
+
 _POOLING = "1_Pooling"
 _TRANSFORMER = "sentence_bert_config.json"
 _CONFIG = "config.json"
@@ -34,12 +41,18 @@ class SentenceSettings:
 
     @classmethod
     def read(cls, name: str) -> Self:
-        """Return what a folder, or a name on the hub, says."""
-        modules = _read(name, _MODULES)
+        """Return the settings in a folder, or in a model of the hub.
+
+        Raises:
+            ValueError: If its modules are damaged, or one is not of sentence-transformers.
+        """
+        modules = _read(name, MODULES)
         if modules is None:
             return cls()
         if not isinstance(modules, list):
-            raise _not_as_written(name)
+            raise not_as_written()
+        for module in modules:
+            kind_of(module_entry(module, "type"))
         steps = tuple(step for module in modules[1:] for step in _steps(name, module))
         transformer = _read(name, _TRANSFORMER) or {}
         return cls(
@@ -66,7 +79,7 @@ class SentenceSettings:
         transformer = {"max_seq_length": self.max_length, "do_lower_case": self.lowercase}
         (folder / _POOLING).mkdir(exist_ok=True)
         for path, content in (
-            (_MODULES, modules),
+            (MODULES, modules),
             (f"{_POOLING}/{_CONFIG}", {"word_embedding_dimension": hidden_size} | flags),
             (_TRANSFORMER, transformer),
         ):
@@ -74,10 +87,10 @@ class SentenceSettings:
 
 
 def _steps(name: str, module: Any) -> list[str]:
-    kind = _entry(name, module, "type").rpartition(".")[2]
+    kind = kind_of(module_entry(module, "type"))
     if kind != "Pooling":
         return [kind]
-    config = _read(name, f"{_entry(name, module, 'path')}/{_CONFIG}") or {}
+    config = _read(name, f"{module_entry(module, 'path')}/{_CONFIG}") or {}
     modes: str | list[str] | None = config.get(_MODE)
     if isinstance(modes, str):
         return [modes]
@@ -85,27 +98,11 @@ def _steps(name: str, module: Any) -> list[str]:
     return modes or [flag.removeprefix(f"{_MODE}_") for flag in flags] or ["mean"]
 
 
-def _entry(name: str, module: Any, key: str) -> str:
-    value = module.get(key) if isinstance(module, dict) else None
-    if not isinstance(value, str):
-        raise _not_as_written(name)
-    return value
-
-
-def _not_as_written(name: str) -> ValueError:
-    return ValueError(
-        f"{_MODULES} of {name!r} is not as sentence-transformers writes it: expected a list of "
-        "modules that each have a 'type' and a 'path'"
-    )
-
-
 def _read(name: str, path: str) -> Any:
     """The content of a JSON file of a folder or of a model on the hub, or None."""
     folder = Path(name)
     file = folder / path if folder.is_dir() else _download(name, path)
-    if file is None or not file.is_file():
-        return None
-    return json.loads(file.read_text(encoding="utf-8"))
+    return None if file is None else read_json(file)
 
 
 def _download(name: str, path: str) -> Path | None:
