@@ -1,5 +1,10 @@
 import gzip
 import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,3 +23,46 @@ def golden() -> dict[str, Any]:
         Path(__file__).parent / "data" / "golden.json.gz", "rt", encoding="utf-8"
     ) as file:
         return json.load(file)
+
+
+@pytest.fixture
+def limit_file_size() -> Callable[[int], AbstractContextManager[None]]:
+    """Return a context in which no file grows beyond a number of bytes, as on a full disk."""
+    resource = pytest.importorskip("resource")
+
+    @contextmanager
+    def limit(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit
+
+
+@pytest.fixture
+def another_user() -> Callable[[], AbstractContextManager[None]]:
+    """Return a context in which this process acts as a user without rights of its own."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("only root can act as another user")
+
+    @contextmanager
+    def act() -> Iterator[None]:
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return act
+
+
+@pytest.fixture
+def shared_folder() -> Iterator[Path]:
+    """A folder that every user may enter and write into; pytest's own are for their owner alone."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    yield folder
+    shutil.rmtree(folder)

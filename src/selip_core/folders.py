@@ -1,15 +1,20 @@
 """Output folders, checked before any work is done for them."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
 
+_BLOCK = b"\0" * 4096
+_OTHER = "choose another folder"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
 
 def require_writable(folder: str | os.PathLike[str]) -> None:
-    """Make the folder if it is missing, and check that a file can be written into it.
+    """Make the folder if it is missing, and check that it takes a file of one block.
 
     Raises:
-        ValueError: If it cannot be made or written to.
+        ValueError: If it cannot be made or written to, or has no room.
 
     Example:
         >>> file = Path(tempfile.mkdtemp()) / "notes.txt"
@@ -22,10 +27,12 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(_BLOCK)
+            file.flush()
+            os.fsync(file.fileno())  # network file systems tell only now that they are full
     except OSError as error:
+        remedy = f"make room or {_OTHER}" if error.errno in _FULL else _OTHER
         raise ValueError(
-            f"cannot write to the folder {os.fspath(folder)}: {error.strerror}; "
-            "choose another folder"
+            f"cannot write to the folder {os.fspath(folder)}: {error.strerror}; {remedy}"
         ) from error

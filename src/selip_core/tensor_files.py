@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _DIGEST = "content_sha256"
+_BLOCK_BYTES = 2**24
 
 
 def save_tensors(
@@ -20,14 +21,14 @@ def save_tensors(
     path: str | os.PathLike[str],
     facts: Mapping[str, str] | None = None,
 ) -> None:
-    """Write tensors as safetensors, with a SHA-256 of names, types, shapes and values.
+    """Write tensors as safetensors, with a SHA-256 of names, types, shapes, values and facts.
 
     The file gets the permissions that the process's umask gives any new file. It is not written
     atomically: wrap the call in :func:`selip_core.files.atomic_path` or write into an
     :func:`~selip_core.files.atomic_folder`.
 
     Args:
-        tensors: By name; on any device, of any layout.
+        tensors: By name; on any device, of any layout. Tied tensors are written for each name.
         path: The file.
         facts: Strings to keep in the header, besides the digest.
 
@@ -43,12 +44,12 @@ def save_tensors(
     """
     from safetensors.torch import save_file
 
-    path = Path(path)
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    path, facts = Path(path), dict(facts or {})
+    whole = _separate(tensors)
     with writing(path):
         path.touch()
         mode = path.stat().st_mode & 0o777
-        save_file(whole, path, {**(facts or {}), _DIGEST: content_digest(whole)})
+        save_file(whole, path, {**facts, _DIGEST: content_digest(whole, facts)})
         path.chmod(mode)  # safetensors replaces the file by one that only its owner can read
 
 
@@ -58,29 +59,30 @@ def load_tensors(path: str | os.PathLike[str]) -> "tuple[dict[str, Tensor], dict
     Raises:
         ValueError: If the content is not what was written: cut short, edited or damaged, or
             written by another program.
-        OSError: If the file cannot be opened or read. This says nothing about its content.
+        OSError: If the file cannot be opened or read. This does not mean that it is damaged.
     """
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    with path.open("rb") as file:  # an OSError of safetensors names no file and no reason
-        file.read(1)
+    with path.open("rb") as file:
+        while file.read(_BLOCK_BYTES):
+            pass  # a block that cannot be read is an OSError here, but kills who maps the file
     try:
         with safe_open(path, framework="pt") as opened:
             facts = dict(opened.metadata() or {})
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({error})") from error
     written = facts.pop(_DIGEST, None)
     if written is None:
         raise ValueError(f"{path} carries no digest of its content, so it cannot be trusted")
-    if content_digest(tensors) != written:
+    if content_digest(tensors, facts) != written:
         raise ValueError(f"{path} is damaged: its content has another SHA-256 than was written")
     return tensors, facts
 
 
-def content_digest(tensors: "Mapping[str, Tensor]") -> str:
-    """Return a SHA-256 of names, types, shapes and values, whatever the order of the names.
+def content_digest(tensors: "Mapping[str, Tensor]", facts: Mapping[str, str] | None = None) -> str:
+    """Return a SHA-256 of names, types, shapes, values and facts, in any order of the names.
 
     Example:
         >>> import torch
@@ -92,10 +94,22 @@ def content_digest(tensors: "Mapping[str, Tensor]") -> str:
     """
     import torch
 
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(json.dumps(sorted((facts or {}).items())).encode())
     for name, tensor in sorted(tensors.items()):
         tensor = tensor.detach().cpu().contiguous()
         header = [name, str(tensor.dtype), list(tensor.shape)]
         digest.update(json.dumps(header).encode() + b"\0")
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _separate(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """Return contiguous tensors on the CPU that share no memory, which safetensors refuses."""
+    whole: dict[str, Tensor] = {}
+    taken = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        start = tensor.untyped_storage().data_ptr()
+        whole[name] = tensor.clone() if start in taken else tensor
+        taken.add(start)
+    return whole

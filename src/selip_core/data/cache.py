@@ -4,18 +4,37 @@ import hashlib
 import json
 import logging
 import os
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from selip_core.data.preprocessing import Preprocessing
-from selip_core.files import atomic_path
+from selip_core.errors import WriteError
+from selip_core.files import atomic_path, remove_partial_files
 from selip_core.folders import require_writable
+from selip_core.tensor_files import load_tensors, save_tensors
 
 PREPROCESSING_VERSION = 2
 """Raised whenever equal parameters give other voxels than before."""
+
+_FORMAT = 2
+_IMAGE = "image"
+_DAY = 86400.0
+
+_READ_ONLY, _WRITE, _READ, _DAMAGED = range(4)
+_MESSAGES = (
+    "the volume cache cannot be written to ({reason}): what it holds is used, and volumes that it "
+    "lacks are preprocessed in every epoch",
+    "a volume could not be kept in the volume cache ({reason}): this run goes on and adds nothing "
+    "more; make room or name another folder for the next one",
+    "an entry of the volume cache cannot be read ({reason}): it is left as it is, and its volume "
+    "is preprocessed in every epoch",
+    "a damaged entry of the volume cache is built again",
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -25,14 +44,20 @@ class VolumeCache:
 
     An entry's key is the source's path, sizes and times, the preprocessing and its version. A
     source that was changed is read again; entries that nothing asks for any more stay until the
-    folder is deleted, which is always safe. Several processes may share a folder.
+    folder is deleted, which is always safe. Several processes and users may share a folder.
+
+    The cache is optional: whatever happens to it, :meth:`get` returns the volume. An entry that is
+    not what was written, by its SHA-256, is built again. An entry that cannot be read is not called
+    damaged, and stays. A folder of another user that can only be read is read. Once an entry cannot
+    be written, on a full disk or since the folder is gone, no more are. Each of these is one
+    warning in the log, however many entries and worker processes meet it.
 
     Args:
         folder: Made if it is missing.
         preprocessing: What to apply to volumes that are not there.
 
     Raises:
-        ValueError: If the folder cannot be written to.
+        ValueError: If the folder can be neither made nor read.
 
     Example:
         >>> import tempfile, nibabel, numpy
@@ -48,12 +73,20 @@ class VolumeCache:
     def __init__(self, folder: str | os.PathLike[str], preprocessing: Preprocessing) -> None:
         self.folder = Path(folder)
         self.preprocessing = preprocessing
-        require_writable(self.folder)
+        self._warned = torch.zeros(len(_MESSAGES), dtype=torch.bool)
+        with suppress(RuntimeError):  # no shared memory: each worker warns
+            self._warned.share_memory_()  # type: ignore[no-untyped-call]
+        try:
+            require_writable(self.folder)
+        except ValueError as error:
+            if not _is_readable(self.folder):
+                raise
+            self._warn(_READ_ONLY, error.__cause__)
+        else:
+            remove_partial_files(self.folder, minimum_age=_DAY)
 
     def get(self, path: Path, where: str) -> Float[Tensor, "1 depth height width"]:
-        """Return a volume from the cache, or preprocess and keep it.
-
-        A damaged entry is built again.
+        """Return a volume from the cache, or preprocess it and try to keep it.
 
         Raises:
             DataError: If the volume cannot be used; ``where`` names its place.
@@ -63,10 +96,11 @@ class VolumeCache:
         except OSError:
             return self.preprocessing(path, where)  # which raises, with the place
         entry = self.folder / f"{key}.safetensors"
-        image = self._load(entry)
+        image, is_free = self._load(entry)
         if image is None:
             image = self.preprocessing(path, where)
-            self._store(entry, image)
+            if is_free:
+                self._store(entry, image)
         return image
 
     def _key(self, path: Path) -> str:
@@ -74,26 +108,57 @@ class VolumeCache:
 
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        recipe = [PREPROCESSING_VERSION, monai.__version__, asdict(self.preprocessing)]
-        text = json.dumps([*recipe, os.fspath(path.resolve()), stamps])
+        versions = [_FORMAT, PREPROCESSING_VERSION, monai.__version__]
+        text = json.dumps([*versions, asdict(self.preprocessing), str(path.resolve()), stamps])
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _load(self, entry: Path) -> Tensor | None:
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
+    def _load(self, entry: Path) -> tuple[Tensor | None, bool]:
+        """Return an entry if it is there and whole, and whether its place may be written to."""
         try:
-            image = load(entry.read_bytes())["image"]
+            tensors, _ = load_tensors(entry)
         except FileNotFoundError:
-            return None
-        except (SafetensorError, KeyError):
-            _logger.warning("a damaged entry of the volume cache is built again")
-            return None
-        return image if tuple(image.shape) == (1, *self.preprocessing.size) else None
+            if entry.is_symlink():  # to nowhere
+                self._warn(_DAMAGED)
+            return None, True
+        except OSError as error:
+            self._warn(_READ, error)
+            return None, False
+        except ValueError:
+            self._warn(_DAMAGED)
+            return None, True
+        image = tensors.get(_IMAGE)
+        if image is None or not self._is_usable(image):
+            self._warn(_DAMAGED)
+            return None, True
+        return image, False
 
-    @staticmethod
-    def _store(entry: Path, image: Tensor) -> None:
-        from safetensors.torch import save_file
+    def _is_usable(self, image: Tensor) -> bool:
+        if image.dtype != torch.float32 or image.shape != (1, *self.preprocessing.size):
+            return False
+        return all(torch.isfinite(extreme) for extreme in image.aminmax())
 
-        with atomic_path(entry) as temporary:
-            save_file({"image": image}, temporary)
+    def _store(self, entry: Path, image: Tensor) -> None:
+        if self._warned[_READ_ONLY] or self._warned[_WRITE]:
+            return
+        try:
+            with atomic_path(entry) as temporary:
+                save_tensors({_IMAGE: image}, temporary)
+        except WriteError as error:
+            self._warn(_WRITE, error)
+
+    def _warn(self, kind: int, error: BaseException | None = None) -> None:
+        """Log one warning of each kind, without the paths of the data."""
+        if not self._warned[kind]:
+            self._warned[kind] = True
+            reason = getattr(error, "strerror", None)
+            _logger.warning(_MESSAGES[kind].format(reason=reason or type(error).__name__))
+
+
+def _is_readable(folder: Path) -> bool:
+    try:
+        for path in folder.iterdir():
+            path.lstat()
+            break
+    except OSError:
+        return False
+    return True
