@@ -1,7 +1,10 @@
 import gzip
+import importlib.util
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -66,3 +69,31 @@ def shared_folder() -> Iterator[Path]:
     folder.chmod(0o777)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def program(request: pytest.FixtureRequest) -> Any:
+    """Import the file that a module of tests names ``PROGRAM``."""
+    path = request.module.PROGRAM
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def ranks(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Any]]:
+    """Run ``PROGRAM`` in two processes, and read what each has written: ``rank0.json``, ..."""
+    folder = tmp_path_factory.mktemp("ranks")
+    command = [sys.executable, request.module.PROGRAM, folder]
+    processes = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
+    try:
+        assert [process.wait(timeout=150) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]

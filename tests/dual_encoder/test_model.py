@@ -72,6 +72,19 @@ def test_state_dict_round_trip(model):
     torch.testing.assert_close(other.logit_scale, model.logit_scale, rtol=0, atol=0)
 
 
+def test_scale_is_a_parameter_that_can_be_sharded_and_a_scalar_to_the_loss(model):
+    assert model.log_logit_scale.shape == (1,)
+    assert model.logit_scale.shape == ()
+    assert model(torch.randn(3, 6), torch.randn(3, 5)).logit_scale.shape == ()
+
+
+def test_state_dict_of_earlier_versions_has_a_scale_without_dimensions(model):
+    state = {**model.state_dict(), "log_logit_scale": torch.tensor(1.5)}
+    model.load_state_dict(state)
+    assert model.log_logit_scale.tolist() == [1.5]
+    assert state["log_logit_scale"].shape == ()
+
+
 def test_refuses_encoders_of_different_length():
     image_encoder, text_encoder = nn.Linear(6, 4), nn.Linear(5, 3)
     image_encoder.embed_dim, text_encoder.embed_dim = 4, 3

@@ -1,10 +1,14 @@
 """Dual encoders from a folder: the same to the last bit, with whichever parts."""
 
+import hashlib
+import json
 import shutil
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from selip_core.dual_encoder import DualEncoder
@@ -60,6 +64,23 @@ def test_the_scale_and_its_settings_come_back(make_dual, tmp_path):
     assert torch.equal(again.log_logit_scale, model.log_logit_scale)
     assert not again.log_logit_scale.requires_grad
     assert again.maximum_logit_scale == 7.0
+
+
+def test_a_folder_of_earlier_versions_has_a_scale_without_dimensions(make_dual, tmp_path):
+    model = make_dual(initial_logit_scale=5.0)
+    model.save_pretrained(tmp_path / "model")
+    weights, config = (tmp_path / "model" / name for name in ("model.safetensors", "config.json"))
+    with safe_open(weights, framework="pt") as file:
+        facts = file.metadata()
+    tensors = load_file(weights)
+    tensors["log_logit_scale"] = tensors["log_logit_scale"].reshape(())
+    save_file(tensors, weights, facts)
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    settings["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    config.write_text(json.dumps(settings), encoding="utf-8")
+    again = DualEncoder.from_pretrained(tmp_path / "model")
+    assert torch.equal(again.log_logit_scale, model.log_logit_scale)
+    require_same(again, model)
 
 
 def test_a_study_encoder_may_be_its_image_encoder(make_dual, tmp_path):

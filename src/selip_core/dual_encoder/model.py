@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from selip_core.pretrained import PretrainedModule
 from selip_core.pretrained.kinds import find_kind
+from selip_core.pretrained.sharded import full_tensor, own_shard
 
 
 class DualEncoderOutput(NamedTuple):
@@ -72,12 +73,17 @@ class DualEncoder(PretrainedModule):
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.maximum_logit_scale = maximum_logit_scale
-        self.log_logit_scale = nn.Parameter(torch.tensor(math.log(initial_logit_scale)))
+        # One element in one dimension: fully_shard refuses parameters without dimensions.
+        self.log_logit_scale = nn.Parameter(torch.tensor([math.log(initial_logit_scale)]))
 
     @property
     def logit_scale(self) -> Float[Tensor, ""]:
-        """The multiplier of the cosines, ``exp(log_logit_scale)``."""
-        return self.log_logit_scale.exp()
+        """The multiplier of the cosines, ``exp(log_logit_scale)``, without dimensions.
+
+        In a model sharded by ``fully_shard`` one rank holds it between two steps. Reading it there
+        is a collective, which every rank has to call.
+        """
+        return full_tensor(self.log_logit_scale).exp().reshape(())
 
     def encode_image(self, images: Any) -> Float[Tensor, "b d"]:
         """Return unit-norm embeddings of what the image encoder takes."""
@@ -96,7 +102,14 @@ class DualEncoder(PretrainedModule):
     @torch.no_grad()
     def clamp_logit_scale_(self) -> None:
         """Bring the scale back into ``[1, maximum_logit_scale]``, after each optimiser step."""
-        self.log_logit_scale.clamp_(0, math.log(self.maximum_logit_scale))
+        own_shard(self.log_logit_scale).clamp_(0, math.log(self.maximum_logit_scale))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        # Earlier versions wrote the logarithm without dimensions.
+        name = f"{prefix}log_logit_scale"
+        if name in state_dict and state_dict[name].ndim == 0:
+            state_dict[name] = state_dict[name].reshape(1)
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
 
 def unit_norm(features: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:

@@ -153,6 +153,9 @@ class _SoftCrossEntropy(torch.autograd.Function):
             scale_gradient = factor * wanted.scale_gradient(
                 images, texts, image_products, text_products
             )
+            if wanted.logit_scale:
+                # The mean is what ranks that average, that add up and that do neither agree on.
+                scale_gradient = ranks.mean(scale_gradient)
             if wanted.texts:
                 text_products = ranks.scatter_sum(text_products)
             gradients = wanted.only(

@@ -58,6 +58,10 @@ class Ranks:
         dist.all_reduce(total, group=self.group)
         return total
 
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean over ranks."""
+        return values if self.group is None else self.sum(values) / len(self.sizes)
+
     def maximum(self, values: Tensor) -> Tensor:
         """Return the elementwise maximum over ranks."""
         if self.group is None:

@@ -9,6 +9,7 @@ from torch import nn
 from selip_core.files import atomic_folder
 from selip_core.pretrained.card import ModelCard
 from selip_core.pretrained.folder import load_model, write_model
+from selip_core.pretrained.sharded import gathered
 
 
 class PretrainedModule(nn.Module):
@@ -42,6 +43,10 @@ class PretrainedModule(nn.Module):
         training stays out: frozen stages, gradient checkpointing, the state of an optimiser. The
         folder appears whole or not at all.
 
+        A model sharded by ``fully_shard``, or whose encoders are, is saved as it was before. Every
+        rank calls this; the first one gathers the weights on its CPU and writes, and the others
+        return when the folder is there.
+
         Args:
             folder: A new folder; those above it are made.
             card: What you tell of the model. What you leave out, the card says is left out.
@@ -49,16 +54,12 @@ class PretrainedModule(nn.Module):
         Raises:
             FileExistsError: If the folder is there and not empty.
             ValueError: If the module cannot be built again from what JSON holds: a pooling or a
-                part of yours that has no name.
+                part of yours that has no name; or if it is wrapped by FullyShardedDataParallel.
+            OSError: If the folder cannot be written; of a sharded model on every rank.
         """
-        target = Path(folder)
-        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-            raise FileExistsError(
-                f"{target} is there already; a model is saved into a new folder: name another, or "
-                "remove this one first"
-            )
-        with atomic_folder(target) as partial:
-            write_model(self, partial, card)
+        with gathered(self) as writes:
+            if writes:
+                _write(self, Path(folder), card)
 
     @classmethod
     def from_pretrained(
@@ -80,3 +81,13 @@ class PretrainedModule(nn.Module):
                 model of this class.
         """
         return load_model(cls, name_or_folder, revision)
+
+
+def _write(module: nn.Module, target: Path, card: ModelCard | None) -> None:
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise FileExistsError(
+            f"{target} is there already; a model is saved into a new folder: name another, or "
+            "remove this one first"
+        )
+    with atomic_folder(target) as partial:
+        write_model(module, partial, card)

@@ -60,6 +60,7 @@ def read_tensors(module: nn.Module, path: Path, prefix: str = "") -> None:
             tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged ({error}); copy the model's folder again") from error
+    tensors = _in_one_dimension(tensors, _state(module))
     _require_same_names(module, tensors, path)
     channels_last, types = _facts(facts, path)
     for name, value in _state(module).items():
@@ -129,6 +130,22 @@ def _copy(tensor: Tensor, layout: torch.memory_format = torch.contiguous_format)
     # any place. Not .to(memory_format=...), which leaves alone what has one channel.
     empty = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", memory_format=layout)
     return empty.copy_(tensor)
+
+
+def _in_one_dimension(
+    tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Give single numbers the dimension that the module's have.
+
+    Earlier versions wrote the scale of a dual encoder without dimensions.
+    """
+    one = (1,)
+    return {
+        name: tensor.reshape(one)
+        if tensor.ndim == 0 and name in state and state[name].shape == one
+        else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def _require_same_names(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
