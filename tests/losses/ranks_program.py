@@ -23,6 +23,13 @@ from selip_core.similarity.operators import Dense, LowRank
 
 PROCESSES = 4
 TIMEOUT_SECONDS = 5
+SETTINGS_ON_ONE_RANK: dict[str, dict[str, Any]] = {
+    "average": {"average": False},
+    "label_smoothing": {"label_smoothing": 0.1},
+    "align_weight": {"align_weight": 0.5},
+    "similarity_weight": {"similarity_weight": 0.5},
+}
+FROZEN_ON_ONE_RANK = {"frozen": [1], "frozen scale": [2]}
 
 
 def rows_of(case: dict[str, Any], rank: int) -> slice:
@@ -79,23 +86,36 @@ def spoil(spoiled: str, leaves: list[Tensor], options: dict[str, Any]) -> None:
         options["target"] = WithoutTiles(options["target"])
     elif spoiled == "type":
         leaves[:2] = [leaf.double() for leaf in leaves[:2]]
+    elif spoiled == "width":
+        leaves[:2] = [leaf[:, 1:] for leaf in leaves[:2]]
+    elif spoiled in ("scale", "rounded scale"):
+        leaves[2] = leaves[2] * (1 + (1e-2 if spoiled == "scale" else 2e-7))
+    elif spoiled == "scale without a number":
+        leaves[2] = leaves[2] * torch.nan
+    elif spoiled == "no bias":
+        del options["logit_bias"]
+    elif spoiled == "bias":
+        options["logit_bias"] = options["logit_bias"] - 1e-3
+    elif spoiled == "no target":
+        del options["target"]
 
 
 def share(case: dict[str, Any], rank: int, group: Any) -> dict[str, Any]:
     """Compute what this rank holds: the loss and its gradients, or the error."""
     leaves, options = own_input(case, rank)
-    if rank == case.get("spoiled_rank"):
-        spoil(case["spoiled"], leaves, options)
-    frozen = (
-        [1] if rank == case.get("spoiled_rank") and case["spoiled"] == "frozen" else case["frozen"]
-    )
-    leaves = [
-        leaf.detach().requires_grad_(index not in frozen) for index, leaf in enumerate(leaves)
-    ]
     options["return_stats"] = case["statistics"]
     if options["return_stats"]:
         options["logit_bias"] = torch.tensor(-2.0, requires_grad=True)
-    loss_fn = SimilarityCLIPLoss(**case["settings"])
+    frozen, settings = case["frozen"], case["settings"]
+    if rank == case.get("spoiled_rank"):
+        spoil(case["spoiled"], leaves, options)
+        frozen = FROZEN_ON_ONE_RANK.get(case["spoiled"], frozen)
+        settings = settings | SETTINGS_ON_ONE_RANK.get(case["spoiled"], {})
+        options["return_stats"] &= case["spoiled"] != "no statistics"
+    leaves = [
+        leaf.detach().requires_grad_(index not in frozen) for index, leaf in enumerate(leaves)
+    ]
+    loss_fn = SimilarityCLIPLoss(**settings)
     try:
         result = loss_fn(*leaves, group=group, **options)
     except ValueError as error:

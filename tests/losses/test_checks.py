@@ -1,5 +1,6 @@
 """Bad input: each error says what was needed and what came."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from selip_core.losses import (
     similarity_clip_loss,
 )
 from selip_core.losses.checks import check_clamp
+from selip_core.losses.ranks import Ranks
 from selip_core.similarity.operators import Dense
 
 EYE = torch.eye(3)
@@ -110,6 +112,34 @@ def test_where_a_group_sends_from(
     monkeypatch.setattr(agreement.dist, "get_backend_config", lambda group: config)
     group: Any = object()
     assert agreement._device_of(group) == torch.device(device)
+
+
+@pytest.mark.parametrize(
+    ("other", "equal"),
+    [
+        ([10.0, -1.0], True),
+        ([10.000001, -1.0], True),
+        ([10.1, -1.0], False),
+        ([10.0, -1.1], False),
+        ([torch.nan, -1.0], False),
+    ],
+)
+def test_scalars_are_compared_where_they_are(
+    other: list[float], equal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU whose group sends from the CPU."""
+    replaced = torch.tensor(other, dtype=torch.float64).nan_to_num(torch.finfo(torch.float64).max)
+    monkeypatch.setattr(
+        Ranks, "maximum", lambda self, own: own.maximum(torch.stack([replaced, -replaced]))
+    )
+    scalars, ranks = torch.tensor([10.0, -1.0], dtype=torch.float64), Ranks(None, (1, 1), 0)
+    with nullcontext() if equal else pytest.raises(ValueError, match="logit_bias must be equal"):
+        agreement.require_equal_scalars(scalars, ranks)
+
+
+def test_scalars_without_a_number_everywhere_are_equal() -> None:
+    scalars = torch.tensor([torch.nan, torch.inf], dtype=torch.float64)
+    agreement.require_equal_scalars(scalars, Ranks(None, (1,), 0))
 
 
 @pytest.mark.parametrize("clamp_eps", [None, 1e-3])

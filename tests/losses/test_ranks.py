@@ -42,6 +42,25 @@ SPOILED = {
     "negative": "not negative",
 }
 
+# What one rank does otherwise, and what the message of every rank names.
+MIXED = {
+    "type": "features_dtype=torch.float32 on rank 0 and another value on rank 1",
+    "width": "features_width=5 on rank 0 and another value on rank 1",
+    "average": "average=True on rank 0 and another value on rank 1",
+    "label_smoothing": "label_smoothing=0.0 on rank 0 and another value on rank 1",
+    "align_weight": "align_weight=1.0 on rank 0",
+    "similarity_weight": "similarity_weight=1.0 on rank 0",
+    "frozen": "text_features_require_grad=True on rank 0",
+    "frozen scale": "logit_scale_requires_grad=True on rank 0",
+    "no target": "target_is_given=True on rank 0",
+    "no tiles": "target_members=('select', 'tile', 'entropy') on rank 0",
+    "no statistics": "return_stats=True on rank 0",
+    "no bias": "logit_bias_is_given=True on rank 0",
+    "bias": "logit_bias must be equal on all ranks of the group, got [-2.0, -2.00",
+    "scale": "logit_scale must be equal on all ranks of the group, got [6.0, 6.0",
+    "scale without a number": "logit_scale must be equal on all ranks of the group, got [6.0, nan,",
+}
+
 # Positions of images, texts and scale.
 FROZEN = [(0,), (1,), (0, 1), (1, 2)]
 
@@ -119,8 +138,7 @@ def make_cases() -> dict[str, Case]:
     all_masked |= {"mask": [False] * 5, "ranks_without_mask": []}
     clamped = make_case([2, 3], soft=True)
     clamped["settings"] = {"clamp_eps": 1e-3}
-    mixed = make_case([2, 3, 1], dtype="float32")
-    able = make_case([2, 3, 1], soft=True, statistics=True)
+    mixed = make_case([2, 3, 1], dtype="float32", soft=True, statistics=True)
     for frozen in FROZEN:
         cases[f"frozen {frozen}"] = make_case([3, 0, 2], soft=True, frozen=frozen)
     return {
@@ -129,9 +147,10 @@ def make_cases() -> dict[str, Case]:
         "empty row": empty_row,
         "all masked": all_masked,
         "clamped": clamped,
-        "mixed types": {**mixed, "spoiled": "type", "spoiled_rank": 1},
-        "mixed gradients": {**mixed, "spoiled": "frozen", "spoiled_rank": 1},
-        "mixed targets": {**able, "spoiled": "no tiles", "spoiled_rank": 1},
+        **{
+            f"mixed {kind}": {**mixed, "spoiled": kind, "spoiled_rank": 1}
+            for kind in (*MIXED, "rounded scale")
+        },
         "nothing": make_case([0, 0]),
     }
 
@@ -248,11 +267,25 @@ def test_wrong_input_of_one_rank_fails_on_all(shares: Shares, spoiled: str) -> N
         assert other == "rank 1 failed its check of the batch; its own error says why"
 
 
-@pytest.mark.parametrize("mixed", ["types", "targets", "gradients"])
-def test_ranks_that_call_differently(shares: Shares, mixed: str) -> None:
+@pytest.mark.parametrize("mixed", MIXED)
+def test_ranks_that_call_differently_name_what_differs(shares: Shares, mixed: str) -> None:
     messages = [rank["error"] for rank in shares(f"mixed {mixed}")]
-    assert all("all ranks of the group must call the loss alike" in text for text in messages)
     assert len(messages) == 3
+    assert MIXED[mixed] in messages[0]
+    name = MIXED[mixed].partition("=")[0].partition(" ")[0]
+    for message in messages:
+        assert "all ranks of the group" in message
+        assert name in message
+
+
+def test_a_scale_may_differ_by_the_rounding_of_another_processor(shares: Shares) -> None:
+    assert all("loss" in rank for rank in shares("mixed rounded scale"))
+
+
+def test_every_rank_has_the_same_gradient_of_the_scale(shares: Shares) -> None:
+    for average in ("averaged", "added"):
+        ranks = shares(f"four, soft, float32, {average}")
+        assert len({rank["gradients"][2] for rank in ranks}) == 1
 
 
 def test_what_one_rank_cannot_normalise_fails_on_all(shares: Shares) -> None:

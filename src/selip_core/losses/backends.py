@@ -117,6 +117,14 @@ def select_backend(
     return backend
 
 
+def backend_name(name: str, features: Tensor) -> str:
+    """Return the name of the back end that computes a batch spread over several processes."""
+    if name != "auto":
+        return name
+    name, _ = _automatic(len(features), features, across_processes=True, clamped=False)
+    return name
+
+
 def explain_backend(
     image_features: Float[Tensor, "n d"],
     *,

@@ -1,8 +1,7 @@
-"""The input of one call: checked here, agreed on by all ranks, rid of masked pairs."""
+"""Validated inputs of one loss call, agreed on by all ranks and without masked pairs."""
 
-import zlib
 from dataclasses import dataclass, replace
-from typing import Self, final
+from typing import Any, Self, final
 
 import torch
 import torch.distributed as dist
@@ -10,13 +9,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from selip_core.losses import checks
-from selip_core.losses.agreement import Statement, agree
+from selip_core.losses.agreement import Settings, agree
 from selip_core.losses.precision import accumulation_dtype
 from selip_core.losses.ranks import Ranks
-from selip_core.losses.target import EntropyTarget, SelectableTarget, Target, TiledTarget
+from selip_core.losses.target import Target, TwoWayTarget
 
-# What a target can do decides what is sent.
-TARGETS = (Target, SelectableTarget, TiledTarget, EntropyTarget)
+# Optional members of a target, which decide what is exchanged.
+TARGET_MEMBERS = ("select", "tile", "entropy")
 
 
 @final
@@ -84,32 +83,46 @@ class Batch:
     def _kept(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return features if self.mask is None else features.masked_fill(~self.mask[:, None], 0)
 
-    def agreed(self, group: "dist.ProcessGroup | None", settings: tuple[object, ...]) -> "Agreed":
-        """Return what is left of the batch after the mask, and who holds how much of it.
+    def agreed(self, group: "dist.ProcessGroup | None", **call: Any) -> "Agreed":
+        """Return what is left of the batch after the mask, and how many pairs each rank holds.
 
         Args:
             group: The processes.
-            settings: What must be alike on all of them.
+            call: The fields of :class:`Settings` that are arguments of the loss.
 
         Raises:
-            ValueError: On all ranks, if one cannot go on, or if no pair is left.
+            ValueError: On all ranks, if one cannot go on, if they differ in their settings, their
+                scale or their bias, or if no pair is left.
         """
-        columns = -1 if self.target is None else self.target.shape[1]
-        call = 0 if group is None else self._fingerprint(settings)
-        statement = Statement(
-            len(self.image_features), columns, self.mask is not None, call, healthy=True
-        )
-        ranks, masked = agree(statement, group)
+        rows, masked = len(self.image_features), self.mask is not None
+        if group is None:
+            ranks = Ranks(None, (rows,), 0)
+        else:
+            columns = -1 if self.target is None else self.target.shape[1]
+            settings = self._settings(**call)
+            ranks, masked = agree(rows, columns, masked, self._scalars(), settings, group)
         checks.check_rows(ranks.total)
         return self._without_masked(ranks) if masked else Agreed(self, ranks)
 
-    def _fingerprint(self, settings: tuple[object, ...]) -> int:
-        kinds = [isinstance(self.target, kind) for kind in TARGETS]
-        features = self.image_features
-        # Gradients of texts are exchanged, or on no rank.
-        exchanged = self.text_features.requires_grad and torch.is_grad_enabled()
-        alike = (settings, kinds, features.dtype, features.shape[1], exchanged)
-        return zlib.crc32(repr(alike).encode())
+    def _settings(self, **call: Any) -> Settings:
+        target, with_gradients = self.target, torch.is_grad_enabled()
+        return Settings(
+            **call,
+            features_dtype=self.image_features.dtype,
+            features_width=self.image_features.shape[1],
+            device=self.logit_scale.device.type,
+            text_features_require_grad=self.text_features.requires_grad and with_gradients,
+            logit_scale_requires_grad=self.logit_scale.requires_grad and with_gradients,
+            logit_bias_is_given=self.logit_bias is not None,
+            target_is_given=target is not None,
+            target_members=tuple(name for name in TARGET_MEMBERS if hasattr(target, name)),
+        )
+
+    def _scalars(self) -> Float[Tensor, " 2"]:
+        """Return scale and bias, 0 without one, on the device of the scale."""
+        scale = self.logit_scale.detach().double()
+        bias = torch.zeros_like(scale) if self.logit_bias is None else self.logit_bias.detach()
+        return torch.stack([scale, bias.to(scale)])
 
     def _without_masked(self, ranks: Ranks) -> "Agreed":
         """Take out the pairs that a mask leaves out, here and on the other ranks."""
@@ -149,3 +162,26 @@ class Agreed:
 
     batch: Batch
     ranks: Ranks
+
+    @torch.no_grad()
+    def normalised_target(self) -> TwoWayTarget | None:
+        """Return the target with its sums over all ranks.
+
+        Raises:
+            ValueError: On every rank, if a row or column cannot be normalised; see :func:`require`.
+        """
+        similarities = self.batch.target
+        if similarities is None:
+            return None
+        row_sums = similarities.row_sums()
+        # The bad rows travel with the column sums: one exchange.
+        bad_rows = (~_positive(row_sums)).sum().to(row_sums)
+        sums = self.ranks.sum(torch.cat([similarities.column_sums(), bad_rows[None]]))
+        column_sums, bad_rows = sums[:-1], sums[-1]
+        checks.check_sums(bad_rows == 0, "row")
+        checks.check_sums(_positive(column_sums).all(), "column")
+        return TwoWayTarget(similarities, row_sums, column_sums)
+
+
+def _positive(sums: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
+    return (sums > 0) & sums.isfinite()

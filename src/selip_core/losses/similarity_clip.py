@@ -3,14 +3,13 @@
 from dataclasses import replace
 from typing import Literal, overload
 
-import torch
 import torch.distributed as dist
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from selip_core.losses import checks
 from selip_core.losses.agreement import failing_together
-from selip_core.losses.backends import select_backend
+from selip_core.losses.backends import backend_name, select_backend
 from selip_core.losses.batch import Agreed, Batch
 from selip_core.losses.precision import full_precision
 from selip_core.losses.statistics import LossAndStatistics, measure
@@ -200,14 +199,22 @@ def similarity_clip_loss(
             batch.check_finite()
         if similarity_weight == 0 and not return_stats:
             batch = replace(batch, target=None)
-    agreed = batch.agreed(group, (align_weight, similarity_weight, label_smoothing, return_stats))
+    agreed = batch.agreed(
+        group,
+        align_weight=float(align_weight),
+        similarity_weight=float(similarity_weight),
+        label_smoothing=float(label_smoothing),
+        average=bool(average),
+        return_stats=bool(return_stats),
+        backend=backend_name(backend, image_features) if across else backend,
+    )
     with full_precision(image_features):
         if clamp_eps is not None and agreed.batch.target is not None:
             return _clamped(agreed, align_weight, similarity_weight, clamp_eps, backend)
         weights = Weights.of(
             align_weight, similarity_weight if target is not None else 0.0, label_smoothing
         )
-        two_way = _normalised(agreed)
+        two_way = agreed.normalised_target()
         trained_on = two_way if weights.similarity else None
         summaries = _summaries(agreed) if return_stats else None
         loss = _soft_cross_entropy(agreed, trained_on, weights, backend, summaries)
@@ -276,23 +283,3 @@ def _clamped(
 def _with_bias(loss: Tensor, batch: Batch) -> Tensor:
     """Let the bias have a gradient, which is 0."""
     return loss if batch.logit_bias is None else loss + 0 * batch.logit_bias.to(loss)
-
-
-@torch.no_grad()
-def _normalised(agreed: Agreed) -> TwoWayTarget | None:
-    """Return the target with its sums; a row that cannot be normalised fails on every rank."""
-    similarities, ranks = agreed.batch.target, agreed.ranks
-    if similarities is None:
-        return None
-    row_sums = similarities.row_sums()
-    # The bad rows travel with the column sums: one exchange.
-    bad_rows = (~_positive(row_sums)).sum().to(row_sums)
-    sums = ranks.sum(torch.cat([similarities.column_sums(), bad_rows[None]]))
-    column_sums, bad_rows = sums[:-1], sums[-1]
-    checks.check_sums(bad_rows == 0, "row")
-    checks.check_sums(_positive(column_sums).all(), "column")
-    return TwoWayTarget(similarities, row_sums, column_sums)
-
-
-def _positive(sums: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:
-    return (sums > 0) & sums.isfinite()
