@@ -36,3 +36,19 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
         raise ValueError(
             f"cannot write to the folder {os.fspath(folder)}: {error.strerror}; {remedy}"
         ) from error
+
+
+def is_readable(folder: str | os.PathLike[str]) -> bool:
+    """Return whether the files of a folder can be listed and opened, as far as the folder goes.
+
+    Example:
+        >>> is_readable(tempfile.mkdtemp()), is_readable("nowhere")
+        (True, False)
+    """
+    try:
+        for path in Path(folder).iterdir():
+            path.lstat()
+            break
+    except OSError:
+        return False
+    return True

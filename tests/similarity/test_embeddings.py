@@ -122,11 +122,12 @@ def test_damaged_files_are_noticed_and_embedded_again(cache, damage):
         save_file({"weights": torch.ones(2)}, path)
     else:
         path.write_bytes(path.read_bytes()[: 0 if damage == "empty" else -3])
-    with pytest.warns(UserWarning, match="cache of embeddings is damaged and was removed"):
+    with pytest.warns(UserWarning, match="cache of embeddings is damaged: its texts"):
         again = embed(letters, TEXTS, cache=cache, revision="1")
     torch.testing.assert_close(again, right, rtol=0, atol=0)
     embed(letters, TEXTS, cache=cache, revision="1")
     assert letters.asked == TEXTS * 2
+    assert files_of(cache) == [path]  # replaced, not added to
 
 
 def test_many_writers_at_once_leave_whole_files(cache):

@@ -15,7 +15,7 @@ from torch import Tensor
 from selip_core.data.preprocessing import Preprocessing
 from selip_core.errors import WriteError
 from selip_core.files import atomic_path, remove_partial_files
-from selip_core.folders import require_writable
+from selip_core.folders import is_readable, require_writable
 from selip_core.tensor_files import load_tensors, save_tensors
 
 PREPROCESSING_VERSION = 2
@@ -79,7 +79,7 @@ class VolumeCache:
         try:
             require_writable(self.folder)
         except ValueError as error:
-            if not _is_readable(self.folder):
+            if not is_readable(self.folder):
                 raise
             self._warn(_READ_ONLY, error.__cause__)
         else:
@@ -152,13 +152,3 @@ class VolumeCache:
             self._warned[kind] = True
             reason = getattr(error, "strerror", None)
             _logger.warning(_MESSAGES[kind].format(reason=reason or type(error).__name__))
-
-
-def _is_readable(folder: Path) -> bool:
-    try:
-        for path in folder.iterdir():
-            path.lstat()
-            break
-    except OSError:
-        return False
-    return True

@@ -58,7 +58,8 @@ def embed(
             the cache did not hold.
         cache: A folder that keeps embeddings, under hashes of their texts, for this very encoder
             and these versions of torch, transformers and sentence-transformers; it is made if it is
-            missing. Only texts that it lacks are embedded. It holds no text.
+            missing. Only texts that it lacks are embedded. It holds no text. Where it cannot be
+            read or written, there is a warning, and texts are embedded.
         revision: Stands for the encoder in the cache, besides the contents of a model of
             sentence-transformers: change it whenever the encoder changes.
         progress: Show a bar on standard error.
@@ -66,8 +67,9 @@ def embed(
     Raises:
         ValueError: If the encoder's result is not a finite matrix with a row a text and no row of
             zeros, or a cache is asked for without ``revision`` for an encoder that is no model of
-            sentence-transformers, or a model has weights in pickles only.
-        OSError: If there is no such model, or the cache cannot be written.
+            sentence-transformers, or its folder can be neither made nor read, or a model has
+            weights in pickles only.
+        OSError: If there is no such model.
 
     Example:
         >>> def count_letters(texts):
