@@ -241,7 +241,9 @@ def test_refuses_to_be_of_nothing(small_options, name, option):
 def test_autocast_gives_nearly_the_same(create_small, name):
     encoder = create_small(name).eval()
     x = volumes(encoder, thin=True, batch=1)  # bfloat16 is slow on CPUs
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    # Without oneDNN: on processors without AMX its bfloat16 gradient of a plain conv3d with one
+    # input channel and a 7x7x7 kernel is not finite for volumes of these sizes (torch 2.13).
+    with torch.backends.mkldnn.flags(enabled=False), torch.autocast("cpu", dtype=torch.bfloat16):
         low = encoder(x.bfloat16())
         low.float().square().sum().backward()
     assert all(grad.isfinite().all() for grad in gradients(encoder).values())
