@@ -23,27 +23,57 @@ from selip_core.losses import SimilarityCLIPLoss, cached_contrastive_step
 
 PROCESSES, ROWS, CHUNK_SIZE = 2, 7, 2
 # With DDP the ranks have one chunk and three, or none and four; sharded, two each.
-FIRST_ROWS = {"ddp": 2, "ddp, empty rank": 0, "fully_shard": 3}
+FIRST_ROWS = {
+    "ddp": 2,
+    "ddp, empty rank": 0,
+    "ddp within a module": 2,
+    "ddp, unused parameters": 2,
+    "fully_shard": 3,
+}
+REFUSED = ("static_graph", "delay_all_reduce_named_params")
 
 
 class Towers(nn.Module):
-    """Two towers and a scale; the buffer is what DDP sends before a forward."""
+    """Two towers and a scale; the buffer is what DDP sends before a forward.
+
+    A layer is used by chunks with a large first value only.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.sometimes = nn.Linear(5, 5)
+        self.always = True
         self.image = nn.Sequential(nn.Linear(5, 6), nn.GELU(), nn.Linear(6, 4))
         self.text = nn.Linear(7, 4)
         self.log_scale = nn.Parameter(torch.ones(1))
         self.register_buffer("offset", torch.zeros(1))
 
     def forward(self, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        large = images[:, :1] > 0
+        if self.always or large.any():
+            images = images + torch.where(large, self.sometimes(images), 0)
         features = normalize(self.image(images), dim=1), normalize(self.text(texts), dim=1)
         return (*features, self.log_scale.exp() + self.offset)
 
 
 def made() -> tuple[Towers, Tensor, Tensor]:
     torch.manual_seed(0)
-    return Towers(), torch.randn(ROWS, 5), torch.randn(ROWS, 7)
+    images, texts = (torch.randn(ROWS, width, dtype=torch.float64) for width in (5, 7))
+    # In the first chunk of the second rank, and in no other.
+    images[:, 0] = -1
+    images[2, 0] = 1
+    return Towers().double(), images, texts
+
+
+class Within(nn.Module):
+    """A module around another."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: Tensor, texts: Tensor) -> Any:
+        return self.inner(images, texts)
 
 
 def target() -> Tensor:
@@ -57,7 +87,9 @@ def wrapped(kind: str, model: Towers) -> tuple[nn.Module, list[int]]:
         for part in (model.image, model.text, model):
             fully_shard(part, mesh=init_device_mesh("cpu", (PROCESSES,)))
         return model, sizes
-    parallel = DistributedDataParallel(model)
+    unused = kind == "ddp, unused parameters"
+    model.always = not unused
+    parallel = DistributedDataParallel(model, find_unused_parameters=unused)
 
     def average(state: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
         sizes.append(bucket.buffer().numel())
@@ -67,7 +99,38 @@ def wrapped(kind: str, model: Towers) -> tuple[nn.Module, list[int]]:
         return future
 
     parallel.register_comm_hook(None, average)
-    return parallel, sizes
+    return Within(parallel) if kind == "ddp within a module" else parallel, sizes
+
+
+def refused(setting: str, rank: int) -> dict[str, Any]:
+    """Take a step with a setting that torch cannot do, where the first rank has one chunk."""
+    plain, images, texts = made()
+    calls: list[object] = []
+    plain.register_forward_hook(lambda *call: calls.append(call))
+    options: dict[str, Any] = {"static_graph": True}
+    if setting != "static_graph":
+        first, second, *_ = plain.named_parameters()
+        options = {setting: [first], "param_to_hook_all_reduce": second[1]}
+    model = Within(DistributedDataParallel(plain, **options))
+    rows = slice(0, 2) if rank == 0 else slice(2, ROWS)
+    loss = partial(SimilarityCLIPLoss(), group=dist.group.WORLD)
+    try:
+        cached_contrastive_step(model, (images[rows], texts[rows]), loss, CHUNK_SIZE)
+    except ValueError as error:
+        return {"error": str(error), "calls": len(calls)}
+    return {"error": "none", "calls": len(calls)}
+
+
+def not_synchronised() -> str:
+    """Take a step in which the last chunk of both ranks does not use all parameters."""
+    plain, images, texts = made()
+    plain.always = False
+    loss = partial(SimilarityCLIPLoss(), group=dist.group.WORLD)
+    try:
+        cached_contrastive_step(DistributedDataParallel(plain), (images, texts), loss, CHUNK_SIZE)
+    except RuntimeError as error:
+        return str(error)
+    return "none"
 
 
 def step_twice(kind: str, rank: int) -> dict[str, Any]:
@@ -96,7 +159,9 @@ def main(folder: Path, rank: int) -> None:
         world_size=PROCESSES,
         timeout=timedelta(seconds=60),
     )
-    results = {kind: step_twice(kind, rank) for kind in FIRST_ROWS}
+    results: dict[str, Any] = {kind: step_twice(kind, rank) for kind in FIRST_ROWS}
+    results |= {setting: refused(setting, rank) for setting in REFUSED}
+    results["not synchronised"] = not_synchronised()
     (folder / f"rank{rank}.json").write_text(json.dumps(results))
     dist.destroy_process_group()
 

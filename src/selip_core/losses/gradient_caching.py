@@ -1,7 +1,7 @@
 """One step of a batch too large for its activations: gradients of features, kept and sent on."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Self, final
@@ -10,12 +10,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import get_device_states, set_device_states
 
 from selip_core.losses.precision import full_precision
 from selip_core.losses.row_chunks import Rows, named_parts, row_chunks
 
 Outputs = dict[Any, Any]
+
+# Settings of DistributedDataParallel that do not go with no_sync: the graph of a chunk before the
+# last is not that of the last, and gradients that are reduced by a hook are reduced every time.
+_WITHOUT_NO_SYNC: dict[str, Callable[[Any], bool]] = {
+    "static_graph": lambda wrapper: bool(wrapper.static_graph),
+    "delay_all_reduce_named_params": lambda wrapper: bool(wrapper._delay_all_reduce_params),
+}
 
 
 def cached_contrastive_step(
@@ -63,12 +71,16 @@ def cached_contrastive_step(
     Raises:
         ValueError: If a layer of batch normalisation uses statistics of the batch, the parts of the
             batch differ in length or have none, ``chunk_size`` is less than 1, or model or loss
-            return something else than told above, or nothing with a gradient.
+            return something else than described above, or nothing with a gradient; or if a
+            DistributedDataParallel anywhere in the model has ``static_graph`` or
+            ``delay_all_reduce_named_params``, with which torch cannot wait for the last chunk.
+        RuntimeError: If DistributedDataParallel is left without a gradient that it waits for: a
+            parameter that some chunks do not use needs its ``find_unused_parameters=True``.
 
     With DistributedDataParallel gradients are synchronised once, in the last chunk, and ranks may
-    have any number of rows. ``fully_shard`` reduces the gradients of every chunk, which is right
-    and never holds them whole, but its ranks must have equally many chunks, or they wait for each
-    other.
+    have any number of rows. The wrapper may be around the model, around its towers, or inside
+    other wrappers. ``fully_shard`` reduces the gradients of every chunk, which is right and never
+    holds them whole, but its ranks must have equally many chunks, or they wait for each other.
 
     Example:
         >>> from functools import partial
@@ -84,6 +96,7 @@ def cached_contrastive_step(
     an output of the model.
     """
     _check_batch_statistics(model)
+    _check_wrappers(model)
     chunks = row_chunks(batch, chunk_size)
     with torch.no_grad():
         embedded = [_Embedded.of(model, chunk) for chunk in chunks]
@@ -93,10 +106,14 @@ def cached_contrastive_step(
     with full_precision(value):
         backward(value)
     for number, (chunk, first) in enumerate(zip(chunks, embedded, strict=True), start=1):
-        with _no_sync(model) if number < len(chunks) else nullcontext():
+        with ExitStack() as contexts:
+            if number < len(chunks):
+                for wrapper in _wrappers(model):
+                    contexts.enter_context(wrapper.no_sync())
             with first.random_state.replayed():
                 outputs = _outputs(model, chunk)
             _send_on(outputs, first.outputs)
+    _check_synchronised(model)
     return value.detach()
 
 
@@ -218,9 +235,41 @@ def _send_on(outputs: Outputs, leaves: Outputs) -> None:
         )
 
 
-def _no_sync(model: nn.Module) -> Any:
-    """Return the context in which a wrapper for several processes keeps gradients to itself."""
-    return getattr(model, "no_sync", nullcontext)()
+def _wrappers(module: nn.Module) -> Iterator[Any]:
+    """Yield the outermost modules that keep gradients to their process in a context."""
+    if hasattr(module, "no_sync"):
+        yield module
+    else:
+        for child in module.children():
+            yield from _wrappers(child)
+
+
+def _check_wrappers(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if not isinstance(module, DistributedDataParallel):
+            continue
+        where = f"DistributedDataParallel{f' at {name}' if name else ''}"
+        for setting, is_set in _WITHOUT_NO_SYNC.items():
+            if is_set(module):
+                raise ValueError(
+                    f"{where} must synchronise the gradients of the last chunk alone, which torch "
+                    f"does not do with {setting}: leave {setting} out, or take the batch in one "
+                    "piece"
+                )
+
+
+def _check_synchronised(model: nn.Module) -> None:
+    """Raise an error now that torch would raise in the next step, after an update gone wrong."""
+    for module in model.modules():
+        if isinstance(module, DistributedDataParallel):
+            try:
+                module._check_reducer_finalized()  # type: ignore[no-untyped-call]
+            except RuntimeError as error:
+                raise RuntimeError(
+                    "every parameter must have a gradient in the last chunk, or "
+                    "DistributedDataParallel does not synchronise it: if some chunks do not use "
+                    "all parameters, wrap the model with find_unused_parameters=True"
+                ) from error
 
 
 def _check_batch_statistics(model: nn.Module) -> None:
