@@ -12,12 +12,15 @@ FOUNDATION = {
     "_assertions",
     "_optional",
     "_version",
+    "containers",
     "errors",
     "files",
     "folders",
     "jsonl",
     "model_folders",
+    "strict_json",
     "tensor_files",
+    "validation_messages",
 }
 MAY_IMPORT = {
     "findings": set(),

@@ -1,0 +1,133 @@
+"""What a file is instead of what a command reads: the cause and the conversion, in one message."""
+
+import os
+from pathlib import Path
+
+from selip_core.containers.encodings import encoding_of, wide_encoding_of
+from selip_core.containers.layouts import layout_of
+from selip_core.containers.signatures import HEAD, Format, format_of
+
+JSON_LINES = "JSON Lines (one JSON object per line)"
+"""What manifests, reports and truths are, for messages."""
+
+
+class WrongContainerError(ValueError):
+    """A file of another format than the one read; the message begins with a verb, "is ..."."""
+
+
+def read_container(path: str | os.PathLike[str], wanted: str) -> bytes:
+    """Return the bytes of a text file, refused by its first bytes if it is another format.
+
+    Args:
+        path: The file.
+        wanted: What is read, such as :data:`JSON_LINES` or ``"TOML"``.
+
+    Raises:
+        WrongContainerError: If it is a folder, a binary format, or text in UTF-16 or UTF-32.
+        OSError: If it cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "manifest.jsonl"
+        >>> _ = path.write_bytes(b"%PDF-1.7")
+        >>> read_container(path, "JSON Lines")
+        Traceback (most recent call last):
+        ...
+        selip_core.containers.recognition.WrongContainerError: is a PDF document, not JSON Lines;
+        export the data behind it as JSON Lines
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise WrongContainerError(f"is a folder, not {wanted}; name a file")
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+        if head.startswith(b"PK"):  # the directory of a zip file is at its end
+            head += file.read()
+        size = os.fstat(file.fileno()).st_size
+        message = _foreign_bytes(head, size, wanted)
+        if message is not None:
+            raise WrongContainerError(message)
+        return head + file.read()
+
+
+def foreign_text(data: bytes, wanted: str) -> str | None:
+    r"""Return what a text is that cannot be read as what was wanted; None if only parts are wrong.
+
+    Args:
+        data: The whole file.
+        wanted: What is read, such as :data:`JSON_LINES`.
+
+    Example:
+        >>> foreign_text(b"id;study\na;1\n", "JSON Lines")
+        'is a table with semicolons (CSV), not JSON Lines; convert it: python -c ...'
+    """
+    if not data.removeprefix(b"\xef\xbb\xbf").strip():
+        return "is empty"
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return _foreign_encoding(data, wanted) if _is_mostly_not_utf8(data) else None
+    known = layout_of(text)
+    return None if known is None else _message(known, wanted)
+
+
+def encoding_advice(data: bytes) -> str:
+    """Return what to do about bytes that are not UTF-8.
+
+    Example:
+        >>> encoding_advice("Läsion".encode("latin-1"))
+        'it looks like WINDOWS-1252; convert it: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW'
+    """
+    name = encoding_of(data)
+    if name is None:
+        return "export the file again as UTF-8"
+    return f"it looks like {name}; {_conversion(name)}"
+
+
+def _foreign_bytes(head: bytes, size: int, wanted: str) -> str | None:
+    known = format_of(head, size)
+    if known is not None:
+        return _message(known, wanted)
+    wide = wide_encoding_of(head)
+    if wide is not None:
+        return _in_encoding(wide, head, wanted)
+    if head and not head.strip(b"\0"):
+        return "begins with NUL bytes, as a crash or a full disk leaves them; copy it again"
+    return None
+
+
+def _foreign_encoding(data: bytes, wanted: str) -> str:
+    name = encoding_of(data)
+    if name is None:
+        return f"is not in UTF-8, and not {wanted}; export it again"
+    return _in_encoding(name, data, wanted)
+
+
+def _in_encoding(name: str, data: bytes, wanted: str) -> str:
+    """Return the message about an encoding, and about a layout that is wrong as well."""
+    known = layout_of(data.decode(name, errors="replace"))
+    message = f"is text in {name}, not in UTF-8; {_conversion(name)}"
+    return message if known is None else f"{message}; then it is {known.name}, not {wanted}"
+
+
+def _conversion(name: str) -> str:
+    return f"convert it: iconv -f {name} -t UTF-8 OLD > NEW"
+
+
+def _is_mostly_not_utf8(data: bytes) -> bool:
+    """Whether two lines or more, and half of those beyond ASCII, are not UTF-8."""
+    beyond = [line for line in data.split(b"\n") if not line.isascii()]
+    wrong = sum(not _is_utf8(line) for line in beyond)
+    return wrong > 1 and 2 * wrong >= len(beyond)
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _message(known: Format, wanted: str) -> str:
+    return f"is {known.name}, not {wanted}; {known.advice}"
