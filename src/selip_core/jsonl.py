@@ -1,29 +1,55 @@
-"""JSON Lines: one object a line, and everything that is wrong with a file told at once."""
+"""JSON Lines: one JSON object per line, read with everything that is wrong with a file at once."""
 
+import gc
 import os
-from collections.abc import Callable
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
+from selip_core.containers import (
+    JSON_LINES,
+    WrongContainerError,
+    encoding_advice,
+    foreign_text,
+    read_container,
+)
 from selip_core.errors import Problem
+from selip_core.strict_json import JsonError, JsonFault, json_path, parse_json
+from selip_core.validation_messages import message_of
 
 Row = TypeVar("Row")
 
+LONGEST_LINE = 1 << 24
+"""Bytes of the longest line that is read: a report has thousands."""
+
+
+Faults = Mapping[int, Sequence[JsonFault]]
+"""What is wrong with the lines of a file, by line number."""
+
 
 def scan_json_lines(
-    path: str | os.PathLike[str], validate: Callable[[bytes], Row]
+    path: str | os.PathLike[str],
+    validate: Callable[[bytes], Row],
+    foreign_rows: Callable[[Faults], str | None] = lambda faults: None,
 ) -> tuple[dict[int, Row], list[Problem]]:
-    r"""What can be read of a file in UTF-8, by line number, and everything that is wrong with it.
+    r"""Return the rows of a file by line number, and everything that is wrong with it.
 
     Lines end at a line feed and nowhere else; a byte order mark and blank lines are skipped, but
-    counted.
+    counted. NaN, infinities and keys that occur twice in an object are problems. A file that is no
+    JSON Lines (a table, one array, another encoding) is one problem, and so is one cause on most
+    lines.
 
     Args:
-        path: The file.
+        path: The file, in UTF-8.
         validate: Makes a row of a line, such as ``Report.model_validate_json``; what it cannot use
             raises a ``pydantic.ValidationError``.
+        foreign_rows: Returns what the file is if its objects are those of another one; asked where
+            most lines are wrong.
 
     Raises:
         OSError: If the file cannot be read.
@@ -38,27 +64,83 @@ def scan_json_lines(
         ({1: {'age': 3}}, 'ages.jsonl:3 $.age')
     """
     path = Path(path)
+    try:
+        data = read_container(path, JSON_LINES)
+    except WrongContainerError as error:
+        return {}, [Problem(path.name, str(error))]
     rows: dict[int, Row] = {}
-    problems: list[Problem] = []
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            rows[number] = validate(line)
-        except ValidationError as error:
-            problems += _problems(error, f"{path.name}:{number}")
-    return rows, problems
+    faults: dict[int, Sequence[JsonFault]] = {}
+    with _paused_collection():
+        for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+            if not line.strip():
+                continue
+            try:
+                parse_json(_text(line))
+                rows[number] = validate(line)
+            except JsonError as error:
+                faults[number] = error.faults
+            except ValidationError as error:
+                faults[number] = _faults(error)
+    if len(faults) > len(rows):
+        foreign = foreign_text(data, JSON_LINES) or foreign_rows(faults)
+        if foreign is not None:
+            return {}, [Problem(path.name, foreign)]
+    return rows, _problems(path.name, faults, len(rows) + len(faults))
 
 
-def _problems(error: ValidationError, where: str) -> list[Problem]:
-    """Return what pydantic found wrong, with JSON paths and without values."""
+@contextmanager
+def _paused_collection() -> Iterator[None]:
+    """Pause the search for reference cycles, of which rows have none: two thirds of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _text(line: bytes) -> str:
+    if len(line) > LONGEST_LINE:
+        cause = f"the line has {len(line):,} bytes, and at most {LONGEST_LINE:,} are read"
+        raise JsonError((JsonFault("$", cause),))
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        cause = f"not UTF-8; {encoding_advice(line)}"
+        raise JsonError((JsonFault("$", cause, error.start),)) from None
+
+
+def _faults(error: ValidationError) -> list[JsonFault]:
     return [
-        # What pydantic parsed was one line: its "line 1" is not the file's.
-        Problem(f"{where} {_json_path(item['loc'])}", item["msg"].replace("at line 1 ", "at "))
-        for item in error.errors(include_input=False, include_url=False)
+        JsonFault(json_path(item["loc"]), message_of(item))
+        for item in error.errors(include_url=False)
     ]
 
 
-def _json_path(location: tuple[int | str, ...]) -> str:
-    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
-    return "$" + "".join(steps)
+def _problems(name: str, faults: Faults, lines: int) -> list[Problem]:
+    """Return a problem for each fault, and only one for a cause that most lines have."""
+    causes: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for number, found in faults.items():
+        for fault in found:
+            causes[_cause(fault)].add(number)
+    problems: list[Problem] = []
+    for number, found in faults.items():
+        for fault in found:
+            same = causes[_cause(fault)]
+            if len(same) < 3 or 2 * len(same) <= lines:
+                problems.append(Problem(f"{name}:{number} {fault.path}", _message(fault)))
+            elif number == min(same):
+                more = f" (so on {len(same):,} of {lines:,} lines; this is the first)"
+                problems.append(Problem(f"{name}:{number} {fault.path}", _message(fault) + more))
+    return problems
+
+
+def _cause(fault: JsonFault) -> tuple[str, str]:
+    return re.sub(r"\[\d+\]", "[]", fault.path), fault.cause
+
+
+def _message(fault: JsonFault) -> str:
+    if fault.position is None:
+        return fault.cause
+    return f"not JSON at column {fault.position + 1}: {fault.cause}"

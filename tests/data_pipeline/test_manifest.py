@@ -71,13 +71,13 @@ def test_all_problems_at_once_with_line_and_field(write_set, row, tmp_path):
     path.write_text("\n".join(lines))
     problems = problems_of(path)
     expected = [
-        r"manifest.jsonl:2 \$: Invalid JSON",
-        r"manifest.jsonl:3 \$.study: Input should be a valid string",
-        r"manifest.jsonl:4 \$.patient: Field required",
-        r"manifest.jsonl:5 \$.split: Input should be 'train', 'validation' or 'test'",
-        r"manifest.jsonl:9 \$: Input should be an object",
+        r"manifest.jsonl:2 \$: not JSON at column 13: it ends within",
+        r"manifest.jsonl:3 \$.study: must be a string, got a number; put it in quotes",
+        r"manifest.jsonl:4 \$.patient: this key is missing",
+        r"manifest.jsonl:5 \$.split: must be 'train', 'validation' or 'test'",
+        r"manifest.jsonl:9 \$: must be an object, got a list",
         r"manifest.jsonl:6 \$.sequence: unknown sequence; known are ADC, .*pass sequences=",
-        r"manifest.jsonl:7 \$.id: this id stands on line 1 too",
+        r"manifest.jsonl:7 \$.id: line 1 has this id too",
         r"manifest.jsonl:8 \$.report: no report with this id",
     ]
     assert len(problems) == len(expected)
@@ -95,7 +95,7 @@ def test_all_problems_at_once_with_line_and_field(write_set, row, tmp_path):
         ("folder\\a.nii.gz", "forward slashes"),
         ("../a.nii.gz", "must stay inside"),
         ("b/../../a.nii.gz", "must stay inside"),
-        ("", "at least 1 character"),
+        ("", "must not be empty"),
     ],
 )
 @pytest.mark.parametrize("field", ["volume", "mask"])
@@ -110,7 +110,9 @@ def test_paths_that_leave_the_folder_are_refused(write_set, row, volume, message
 def test_empty_manifest(write_set, row, text):
     path = write_set([row()])
     path.write_text(text)
-    assert problems_of(path) == ["manifest.jsonl: the manifest is empty; it needs one row a volume"]
+    assert problems_of(path) == [
+        "manifest.jsonl: the manifest is empty; it needs one row per volume"
+    ]
 
 
 def test_sequences_of_your_own(write_set, row):

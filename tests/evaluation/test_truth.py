@@ -35,9 +35,9 @@ def test_all_bad_lines_are_told_without_their_content(tmp_path):
     with pytest.raises(DataError, match=r"\(5 problems\)") as caught:
         read_truth(path)
     message = str(caught.value)
-    assert "truth.jsonl:1 $: Invalid JSON" in message
-    assert "truth.jsonl:2 $.lesions: Field required" in message
-    assert "truth.jsonl:3 $.lesions[0]: Input should be an object" in message
-    assert "truth.jsonl:4 $.lesions[0].volume_ml: Input should be greater" in message
-    assert "truth.jsonl:6 $.study: this study stands on an earlier line too" in message
+    assert "truth.jsonl:1 $: not JSON at column 19" in message
+    assert "truth.jsonl:2 $.lesions: this key is missing" in message
+    assert "truth.jsonl:3 $.lesions[0]: must be an object, got a number" in message
+    assert "truth.jsonl:4 $.lesions[0].volume_ml: NaN and Infinity are not JSON" in message
+    assert "truth.jsonl:6 $.study: line 5 has this study too" in message
     assert "secret" not in message

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -46,3 +47,43 @@ def test_unknown_is_neither_normal_nor_has_findings():
     assert not Report(id="a", normal=True).is_unknown
     assert Report(id="a", normal=False).is_unknown
     assert not Report(id="a", findings=[Finding()]).is_unknown
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "value", [NAN, np.float64("nan"), -float("inf"), [1, [NAN]], {"a": {"b": NAN}}, (NAN,)]
+)
+def test_nan_from_python_is_refused_with_the_field(value):
+    with pytest.raises(
+        ValidationError, match=r"lobe\n  must be finite: NaN and infinities are not"
+    ):
+        Finding(lobe=value)
+    with pytest.raises(ValidationError, match=r"findings.0.lobe\n  must be finite"):
+        Report(id="a", findings=[{"lobe": value}])
+    with pytest.raises(ValidationError, match=r"ward\n  must be finite"):
+        Report(id="a", ward=value)
+
+
+@pytest.mark.parametrize(
+    "value", [np.float32("nan"), object(), {1, 2}, {"a": {3: 4}}, 1 << 20000], ids=type
+)
+def test_what_json_cannot_hold_is_refused(value):
+    with pytest.raises(ValidationError, match=r"lobe\n .*must be") as caught:
+        Finding(lobe=value)
+    assert caught.value.error_count() == 1
+
+
+def test_nan_put_into_a_copy_is_not_compared():
+    copy = Finding(lobe="RUL").model_copy(update={"lobe": NAN})
+    with pytest.raises(ValueError, match="finding field 'lobe' holds a float that JSON cannot"):
+        copy.value("lobe")
+
+
+def test_nesting_is_bounded():
+    value = 1
+    for _ in range(1000):
+        value = [value]
+    with pytest.raises(ValidationError, match="nested 100 deep"):
+        Finding(lobe=value)

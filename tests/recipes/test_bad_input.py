@@ -112,11 +112,14 @@ DAMAGES = {
     ),
     "invalid row": (
         invalid_json("manifest.jsonl"),
-        r"manifest.jsonl:3 \$: Invalid JSON: EOF while parsing an object at column \d+",
+        r"manifest.jsonl:3 \$: not JSON at column \d+: it ends within an object",
     ),
-    "invalid report": (invalid_json("reports.jsonl"), r"reports.jsonl:3 \$: Invalid JSON: EOF"),
-    "repeated row": (repeated_id("manifest.jsonl"), r"manifest.jsonl:31 \$.id: .*line 2 too"),
-    "repeated report": (repeated_id("reports.jsonl"), r"reports.jsonl:31 \$.id: this id stands"),
+    "invalid report": (invalid_json("reports.jsonl"), r"reports.jsonl:3 \$: not JSON at column"),
+    "repeated row": (repeated_id("manifest.jsonl"), r"manifest.jsonl:31 \$.id: line 2 has this id"),
+    "repeated report": (
+        repeated_id("reports.jsonl"),
+        r"reports.jsonl:31 \$.id: line 2 has this id too",
+    ),
 }
 
 

@@ -43,10 +43,9 @@ def check_manifest(
         >>> _ = path.write_text("{")
         >>> print(check_manifest(path).table())
         manifest.jsonl: 0 rows
-        2 errors, 0 warnings
-        error: manifest (2)
-          manifest.jsonl:1 $: Invalid JSON: EOF while parsing an object at column 1
-          reports.jsonl: there is no such reports file; put reports.jsonl beside the manifest
+        1 error, 0 warnings
+        error: manifest (1)
+          manifest.jsonl:1 $: not JSON at column 2: it ends within an object, list or string; ...
     """
     manifest, problems = scan_manifest(path, reports, sequences)
     issues = [Issue("error", "manifest", problem.where, problem.message) for problem in problems]

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from selip_core.findings import Report
+from selip_core.findings.json_values import JsonField
 
 KNOWN_SEQUENCES = frozenset(
     {"T1", "T1CE", "T2", "FLAIR", "DWI", "ADC", "SWI", "T2STAR", "PD", "MRA", "ASL", "CT"}
@@ -26,6 +27,8 @@ def _stays_inside(path: str) -> str:
             "must be relative to the manifest's folder, with forward slashes; got an absolute path "
             "or backslashes",
         )
+    if "\0" in path:
+        raise PydanticCustomError("relative_path", "must not hold a NUL character")
     if ".." in PurePosixPath(path).parts:
         raise PydanticCustomError(
             "relative_path",
@@ -60,6 +63,7 @@ class ManifestRow(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, hide_input_in_errors=True)
+    __pydantic_extra__: dict[str, JsonField] = Field(init=False)
 
     id: Name
     study: Name

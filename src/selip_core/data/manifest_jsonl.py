@@ -8,7 +8,7 @@ from selip_core.data.manifest import KNOWN_SEQUENCES, Manifest, ManifestRow
 from selip_core.errors import DataError, Problem
 from selip_core.files import atomic_path
 from selip_core.findings import Report, read_reports
-from selip_core.jsonl import scan_json_lines
+from selip_core.jsonl import Faults, scan_json_lines
 
 
 def read_manifest(
@@ -78,10 +78,11 @@ def scan_manifest(
         FileNotFoundError: If there is no such manifest.
     """
     path = Path(path)
-    rows, problems = scan_json_lines(path, ManifestRow.model_validate_json)
+    rows, problems = scan_json_lines(path, ManifestRow.model_validate_json, _no_manifest)
     if not rows and not problems:
-        problems.append(Problem(path.name, "the manifest is empty; it needs one row a volume"))
-    problems = _no_manifest(path, rows, problems) + problems
+        problems.append(Problem(path.name, "the manifest is empty; it needs one row per volume"))
+    if not rows and reports is None:  # reports beside a file that is no manifest are not its own
+        return Manifest(path, (), {}, ()), problems
     problems += _wrong_sequences(path, rows, sequences) + _repeated_ids(path, rows)
     known, report_problems = _read_reports(path, reports)
     problems += report_problems or _missing_reports(path, rows, known)
@@ -89,22 +90,17 @@ def scan_manifest(
     return manifest, problems
 
 
-def _no_manifest(
-    path: Path, rows: dict[int, ManifestRow], problems: list[Problem]
-) -> list[Problem]:
-    """Return one problem if most lines are no rows at all, such as those of a reports file."""
-    fields: dict[str, set[str]] = {}
-    for problem in problems:
-        place, _, field = problem.where.partition(" ")
-        fields.setdefault(place, set()).add(field)
-    foreign = sum("$" in wrong or {"$.volume", "$.split"} <= wrong for wrong in fields.values())
-    if foreign < 2 or 2 * foreign <= len(rows) + len(fields):  # one line may be a slip
-        return []
-    message = (
-        "this does not look like a manifest: most of its lines are no JSON objects with volume and "
-        "split; give the manifest, not the reports or another file"
+def _no_manifest(faults: Faults) -> str | None:
+    """Return that a file is no manifest if most rows have no volume and no split."""
+    foreign = sum(
+        {"$.volume", "$.split"} <= {fault.path for fault in found} for found in faults.values()
     )
-    return [Problem(path.name, message)]
+    if foreign < 2 or 2 * foreign <= len(faults):  # one row may be a slip
+        return None
+    return (
+        "does not look like a manifest: most of its objects have no volume and no split; give the "
+        "manifest, not the reports or another file"
+    )
 
 
 def _wrong_sequences(
@@ -125,7 +121,7 @@ def _wrong_sequences(
 def _repeated_ids(path: Path, rows: dict[int, ManifestRow]) -> list[Problem]:
     first: dict[str, int] = {}
     return [
-        Problem(f"{path.name}:{number} $.id", f"this id stands on line {first[row.id]} too")
+        Problem(f"{path.name}:{number} $.id", f"line {first[row.id]} has this id too")
         for number, row in rows.items()
         if first.setdefault(row.id, number) != number
     ]
@@ -147,9 +143,12 @@ def _read_reports(
 def _missing_reports(
     path: Path, rows: dict[int, ManifestRow], reports: dict[str, Report]
 ) -> list[Problem]:
+    missing = [number for number, row in rows.items() if row.report not in reports]
+    if len(missing) == len(rows) > 3:
+        message = (
+            f"none of the {len(rows):,} rows names a report of the reports file; is it the right "
+            "file, with the same ids?"
+        )
+        return [Problem(path.name, message)]
     message = "no report with this id in the reports file; add the report or remove the row"
-    return [
-        Problem(f"{path.name}:{number} $.report", message)
-        for number, row in rows.items()
-        if row.report not in reports
-    ]
+    return [Problem(f"{path.name}:{number} $.report", message) for number in missing]

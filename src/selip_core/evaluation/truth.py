@@ -26,7 +26,7 @@ class Lesion:
     kind: str
     site: str
     laterality: str | None
-    volume_ml: Annotated[float, Field(ge=0)]
+    volume_ml: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     visible_in: frozenset[str]
     label: int | None = None
 
@@ -53,12 +53,11 @@ def read_truth(path: str | Path) -> dict[str, tuple[Lesion, ...]]:
     """
     path = Path(path)
     rows, problems = scan_json_lines(path, TypeAdapter(_Row).validate_json)
-    truth: dict[str, tuple[Lesion, ...]] = {}
+    first: dict[str, int] = {}
     for number, row in rows.items():
-        if row.study in truth:
-            message = "this study stands on an earlier line too"
+        if first.setdefault(row.study, number) != number:
+            message = f"line {first[row.study]} has this study too"
             problems.append(Problem(f"{path.name}:{number} $.study", message))
-        truth[row.study] = row.lesions
     if problems:
         raise DataError(f"{path.name} cannot be read", problems)
-    return truth
+    return {row.study: row.lesions for row in rows.values()}

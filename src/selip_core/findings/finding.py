@@ -2,8 +2,11 @@
 
 import json
 import unicodedata
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from selip_core.findings.json_values import JsonField
 
 
 def normalize_text(text: str) -> str:
@@ -23,7 +26,8 @@ class Finding(BaseModel):
     """One statement about one place in one sequence, such as a lesion.
 
     The schema is data: besides the fields named here, a finding keeps whatever fields it is given,
-    and finding kernels may read any of them. ``""`` is a value, ``None`` is missing.
+    and finding kernels may read any of them. ``""`` is a value, ``None`` is missing, and NaN is
+    refused: it would be a value in which findings agree.
 
     Attributes:
         modality: The sequence that shows it, such as ``"T2"``.
@@ -36,7 +40,8 @@ class Finding(BaseModel):
         text: The words of the report it came from.
 
     Raises:
-        pydantic.ValidationError: If a field has the wrong type. It is a ``ValueError``.
+        pydantic.ValidationError: If a field has the wrong type, or one of another name holds what
+            JSON cannot (NaN, an infinity, ``pandas.NA``). It is a ``ValueError``.
 
     Example:
         >>> finding = Finding(site="pons", signal="high", certainty="probable")
@@ -45,6 +50,7 @@ class Finding(BaseModel):
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, hide_input_in_errors=True)
+    __pydantic_extra__: dict[str, JsonField] = Field(init=False)
 
     modality: str | None = None
     site: str | None = None
@@ -60,6 +66,9 @@ class Finding(BaseModel):
 
         Strings are normalised by :func:`normalize_text`; any other JSON value becomes its JSON
         text, so that ``3`` and ``"3"`` agree.
+
+        Raises:
+            ValueError: If the value is not JSON, such as NaN put there by ``model_copy``.
         """
         # Not getattr: a field may bear the name of a method, such as "value" or "copy".
         value = self.__dict__.get(field)
@@ -70,5 +79,15 @@ class Finding(BaseModel):
         if isinstance(value, bool):
             return "true" if value else "false"
         if not isinstance(value, str):
-            value = json.dumps(value, ensure_ascii=False, sort_keys=True)
+            value = _json_text(field, value)
         return normalize_text(value)
+
+
+def _json_text(field: str, value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"finding field {field!r} holds a {type(value).__name__} that JSON cannot hold; "
+            "use None where there is no value"
+        ) from error

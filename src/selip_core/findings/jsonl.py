@@ -1,7 +1,7 @@
-"""Reports in JSON Lines: one report a line."""
+"""Reports in JSON Lines: one report per line."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from selip_core.errors import DataError, Problem
@@ -14,7 +14,8 @@ def read_reports(path: str | os.PathLike[str]) -> list[Report]:
     """Return the reports of a JSON Lines file in UTF-8; blank lines are skipped.
 
     Raises:
-        DataError: With every problem of the file: its line, its JSON path, what was expected.
+        DataError: With every problem of the file (its line, its JSON path, what was expected), or
+            if it is empty, or what it is if it is not JSON Lines.
         FileNotFoundError: If there is no such file.
 
     Example:
@@ -26,15 +27,29 @@ def read_reports(path: str | os.PathLike[str]) -> list[Report]:
     """
     path = Path(path)
     rows, problems = scan_json_lines(path, Report.model_validate_json)
-    reports: dict[str, Report] = {}
+    if not problems:
+        problems += _no_reports(path.name, rows)
+    first: dict[str, int] = {}
     for number, report in rows.items():
-        if report.id in reports:
-            message = "this id stands on an earlier line too"
+        if first.setdefault(report.id, number) != number:
+            message = f"line {first[report.id]} has this id too"
             problems.append(Problem(f"{path.name}:{number} $.id", message))
-        reports[report.id] = report
     if problems:
         raise DataError(f"{path.name} holds reports that cannot be read", problems)
-    return list(reports.values())
+    return list(rows.values())
+
+
+def _no_reports(name: str, rows: Mapping[int, Report]) -> list[Problem]:
+    """Return that a file is empty, or the manifest, whose rows have an id as reports do."""
+    if not rows:
+        return [Problem(name, "is empty; it needs one report per line")]
+    of_manifest = sum(
+        {"volume", "split"} <= (row.model_extra or {}).keys() for row in rows.values()
+    )
+    if 2 * of_manifest <= len(rows):
+        return []
+    message = "is a manifest: most of its objects have a volume and a split; give the reports"
+    return [Problem(name, message)]
 
 
 def write_reports(path: str | os.PathLike[str], reports: Iterable[Report]) -> None:

@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from selip_core.findings.finding import Finding
+from selip_core.findings.json_values import JsonField
 
 
 class Report(BaseModel):
@@ -20,8 +21,9 @@ class Report(BaseModel):
     Any other key is kept and survives a round trip through JSON.
 
     Raises:
-        pydantic.ValidationError: If a field has the wrong type, the id is empty, or a normal
-            report affirms a finding. It is a ``ValueError``.
+        pydantic.ValidationError: If a field has the wrong type, one of another name holds what JSON
+            cannot (NaN for one), the id is empty, or a normal report affirms a finding. It is a
+            ``ValueError``.
 
     Example:
         >>> report = Report(id="a", findings=[Finding(site="pons", signal="high")])
@@ -32,6 +34,7 @@ class Report(BaseModel):
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, hide_input_in_errors=True)
+    __pydantic_extra__: dict[str, JsonField] = Field(init=False)
 
     id: str = Field(min_length=1)
     findings: tuple[Finding, ...] = Field(default=(), strict=False)
