@@ -16,6 +16,7 @@ FOUNDATION = {
     "errors",
     "files",
     "folders",
+    "interruption",
     "jsonl",
     "model_folders",
     "strict_json",

@@ -1,5 +1,7 @@
 import argparse
 import logging
+import re
+import signal
 import subprocess
 import sys
 
@@ -74,9 +76,19 @@ def test_errors_are_one_message(monkeypatch, capsys, error):
     assert captured.out == ""
 
 
-def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
-    with pytest.raises(TypeError):
-        fail_with(monkeypatch, TypeError("bug"))
+def test_a_mistake_of_ours_is_70_and_shows_no_value(monkeypatch, capsys):
+    assert fail_with(monkeypatch, KeyError("jane's report")) == 70
+    told = capsys.readouterr().err
+    place = r"selip_core/cli/main\.py:\d+"  # the innermost code of the package: the test raised it
+    assert re.fullmatch(rf"selip: error: an unexpected KeyError at {place}, .*\n", told)
+    assert "selip -v COMMAND" in told
+    assert "jane" not in told
+
+
+def test_a_mistake_in_building_the_parser_is_70(monkeypatch, capsys):
+    monkeypatch.setattr(retrieve, "add_parser", None)
+    assert main(["doctor"]) == 70
+    assert "an unexpected TypeError at selip_core/cli/main.py" in capsys.readouterr().err
 
 
 def test_ctrl_c_is_130_and_says_how_to_go_on(monkeypatch, capsys):
@@ -84,6 +96,50 @@ def test_ctrl_c_is_130_and_says_how_to_go_on(monkeypatch, capsys):
     assert capsys.readouterr().err == "selip: go on with --resume\n"
     assert fail_with(monkeypatch, KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == "selip: interrupted\n"
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_signals_end_any_subcommand(monkeypatch, capsys, name, code):
+    def run(arguments):
+        signal.raise_signal(signal.Signals[name])
+
+    before = signal.getsignal(signal.Signals[name])
+    monkeypatch.setattr(retrieve, "run", run)
+    assert main(["retrieve", "--manifest", "m.jsonl", "--run", "r"]) == code
+    assert capsys.readouterr().err == "selip: interrupted\n"
+    assert signal.getsignal(signal.Signals[name]) is before
+
+
+def shell(command, **options):
+    return subprocess.run(
+        ["bash", "-c", command.replace("selip", f"{sys.executable} -m selip_core")],
+        capture_output=True,
+        text=True,
+        **options,
+    )
+
+
+def test_output_that_is_cut_off_is_no_error():
+    done = shell("selip --help | head -n 1; echo ${PIPESTATUS[0]}")
+    assert done.stdout.splitlines()[-1] in ("0", "141")
+    assert done.stderr == ""
+
+
+def test_output_to_a_full_disk(monkeypatch):
+    program = (
+        "import sys; from selip_core.cli import main, retrieve\n"
+        "retrieve.run = lambda arguments: print('x') or 0\n"
+        "sys.exit(main(['retrieve', '--manifest', 'm', '--run', 'r']))"
+    )
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+        assert done.returncode == 2
+        told = "selip: error: cannot write: No space left on device; make room and run it again\n"
+        assert done.stderr == told
+        failing = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=full)
+        assert failing.returncode == 2
 
 
 def test_verbose_logs_where_an_error_came_from(monkeypatch, caplog):

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from selip_core.interruption import Interrupted, signal_of
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the subcommand and its arguments."""
@@ -39,9 +41,10 @@ def run(arguments: argparse.Namespace) -> int:
     }
     try:
         report = demo(arguments.out, **given)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"stopped; what is done is kept in {arguments.out}, and the same command goes on"
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(
+            f"stopped; what is done is kept in {arguments.out}, and the same command goes on",
+            signal_of(interrupt),
         ) from None
     print("\nSimulated data, test studies; 95 % intervals by patient; one seed proves nothing.\n")
     print(demo_table(arguments.out))

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from selip_core._version import __version__
-from selip_core.cli.messages import plain_messages, tell
+from selip_core.cli.failures import explain
+from selip_core.cli.messages import plain_messages, tell, unfailing_stderr
+from selip_core.interruption import raised_signals, signal_of
 
 SUBCOMMANDS = (
     "simulate",
@@ -22,8 +24,8 @@ SUBCOMMANDS = (
 )
 """Modules of this package, each with ``add_parser(subparsers)`` and ``run(arguments) -> int``."""
 
-BAD_INPUT = 2
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+CLOSED_OUTPUT = 141
+"""Of a program whose output is not read to its end (``| head``): 128 + SIGPIPE."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -50,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``selip`` and return its exit code.
 
     0: done. 1: the subcommand found what it looks for, such as errors in the data. 2: the input
-    cannot be used, told on standard error. 130: interrupted by Ctrl-C.
+    cannot be used or a file cannot be written, with a message on standard error. 70: a mistake of
+    selip-core itself. 130, 143, 129: ended by SIGINT (Ctrl-C), SIGTERM or SIGHUP.
 
     Args:
         arguments: Of the command line, without the program's name; by default the process's own.
@@ -59,23 +62,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["retrieve", "--manifest", "nowhere.jsonl", "--run", "nowhere"])
         2
     """
-    parsed = build_parser().parse_args(arguments)
     # Loaders of volumes are forked after texts were tokenised: tokenizers warns of its threads.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    with unfailing_stderr(), raised_signals():
+        parsed = argparse.Namespace()
+        try:
+            build_parser().parse_args(arguments, parsed)
+            with plain_messages(parsed.verbose):
+                code = int(parsed.run(parsed))
+                sys.stdout.flush()
+                return code
+        except KeyboardInterrupt as interrupt:
+            print(f"selip: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+            return 128 + signal_of(interrupt)
+        except Exception as error:
+            if _drop_failing_output() and isinstance(error, BrokenPipeError):
+                return CLOSED_OUTPUT
+            code, message = explain(error, getattr(parsed, "go_on", None))
+            logging.getLogger(__name__).info("the error came from here", exc_info=error)
+            tell("error", message)
+            return code
+
+
+def _drop_failing_output() -> bool:
+    """Return whether standard output fails; what it still holds must not fail again at the end."""
     try:
-        with plain_messages(parsed.verbose):
-            return int(parsed.run(parsed))
-    except KeyboardInterrupt as interrupt:
-        print(f"selip: {str(interrupt) or 'interrupted'}", file=sys.stderr)
-        return INTERRUPTED
-    except (ValueError, OSError, ImportError) as error:
-        logging.getLogger(__name__).info("the error came from here", exc_info=error)
-        tell("error", _message(error))
-        return BAD_INPUT
-
-
-def _message(error: Exception) -> str:
-    """A file that cannot be opened, without Python's error number; else what the error says."""
-    if isinstance(error, OSError) and error.filename is not None and error.filename2 is None:
-        return f"{error.filename}: {error.strerror}; is the path right?"
-    return str(error)
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

@@ -4,8 +4,43 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TextIO
+from contextlib import contextmanager, redirect_stderr, suppress
+from typing import Any, TextIO
+
+
+class UnfailingStream:
+    """A text stream whose writing fails in silence: a message lost must not end the work.
+
+    Standard error fails when its terminal was closed, the program that reads it ended, or the disk
+    of its file is full.
+
+    Args:
+        stream: Where to write.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text if that is possible."""
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush if that is possible."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def unfailing_stderr() -> Iterator[None]:
+    """Keep messages and progress bars from ending the work in the block."""
+    with redirect_stderr(UnfailingStream(sys.stderr)):
+        yield
 
 
 def tell(kind: str, message: str) -> None:

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from selip_core.interruption import Interrupted, signal_of
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the subcommand and its arguments."""
@@ -81,9 +83,10 @@ def run(arguments: argparse.Namespace) -> int:
             tail=arguments.tail,
             held_out_share=arguments.held_out_share,
         )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"stopped; the studies in {arguments.out} are complete, and the same command goes on"
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(
+            f"stopped; the studies in {arguments.out} are complete, and the same command goes on",
+            signal_of(interrupt),
         ) from None
     print(f"{arguments.studies} simulated studies: {manifest}")
     return 0

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
@@ -12,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from selip_core._optional import require
+from selip_core.interruption import ignore_signals
 from selip_core.simulation.contrast import SEQUENCES
 from selip_core.simulation.folder import prepare_folder, refuse_to_shrink
 from selip_core.simulation.parameters import Parameters
@@ -145,6 +145,6 @@ def _in_processes(
 
 
 def _start_worker() -> None:
-    """Use one thread, and leave Ctrl-C to the parent: a terminal sends it to every process."""
+    """Use one thread, and leave signals to the parent: terminals send them to every process."""
     require("threadpoolctl", "demo").threadpool_limits(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_signals()
