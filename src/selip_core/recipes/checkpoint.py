@@ -1,26 +1,28 @@
-"""Checkpoints: all that training carries from step to step, safe from a kill at any moment.
+"""Checkpoints on disk: complete or not there at all, with a digest of all that they hold.
 
-Named tensors in safetensors, the rest in JSON. A checkpoint is written under another name, flushed,
-and renamed at once to ``step-00000120``; only then is the one before it removed. Whoever reads
-takes the highest step: one is always complete.
+A checkpoint is a folder such as ``step-00000120``: tensors as safetensors, the rest as JSON. It is
+written under another name, flushed, and renamed. The one before it stays until the next is written,
+for the case that the disk damages the newer one.
 """
 
+import hashlib
 import json
 import logging
-import random
 import shutil
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
-from selip_core.encoders import ImageEncoder, WeightsSource
+from selip_core._version import __version__
 from selip_core.files import atomic_folder
+from selip_core.tensor_files import load_tensors, save_tensors
 
+State = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors and scalars of a checkpoint."""
+
+_FORMAT = 2
+_KEPT = 2
 _TENSORS = "tensors.safetensors"
 _SCALARS = "scalars.json"
 _logger = logging.getLogger(__name__)
@@ -29,13 +31,16 @@ _logger = logging.getLogger(__name__)
 def save_checkpoint(
     folder: Path, step: int, tensors: dict[str, Tensor], scalars: dict[str, Any]
 ) -> Path:
-    """Write a checkpoint whole or not at all, then remove older ones; returns its path.
+    """Write a checkpoint whole or not at all and return its path; this and the one before it stay.
 
     Args:
         folder: Holds the checkpoints of one run.
-        step: Optimiser steps taken; a checkpoint of this step that stands already is kept.
+        step: Optimizer steps taken; a checkpoint of the same step is replaced.
         tensors: Named tensors, on any device.
         scalars: Anything JSON can hold.
+
+    Raises:
+        WriteError: If it cannot be written; those written before stay.
 
     Example:
         >>> import tempfile, torch
@@ -45,127 +50,118 @@ def save_checkpoint(
         >>> load_checkpoint(folder)
         ({'weight': tensor([1., 1.])}, {'epoch': 1})
     """
-    from safetensors.torch import save_file
-
     target = folder / f"step-{step:08d}"
-    if not target.exists():
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        with atomic_folder(target) as partial:
-            save_file(contiguous, partial / _TENSORS)
-            (partial / _SCALARS).write_text(json.dumps(scalars), encoding="utf-8")
-    for other in folder.iterdir():
-        if other != target:
-            shutil.rmtree(other, ignore_errors=True)
+    digest = _digest(scalars)
+    content = {
+        "format": _FORMAT,
+        "written_by": f"selip-core {__version__}",
+        "processes": 1,
+        "sha256": digest,
+        "scalars": scalars,
+    }
+    with atomic_folder(target, replace=target.exists()) as partial:
+        save_tensors(tensors, partial / _TENSORS, {"scalars_sha256": digest})
+        (partial / _SCALARS).write_text(json.dumps(content), encoding="utf-8")
+    for other in _complete(folder)[:-_KEPT]:
+        shutil.rmtree(other, ignore_errors=True)
     return target
 
 
-def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and scalars of the last complete checkpoint, or None where there is none."""
-    from safetensors.torch import load_file
+def load_checkpoint(folder: Path) -> State | None:
+    """Return tensors and scalars of the last checkpoint, or None where there is none.
 
-    complete = sorted(folder.glob("step-*"))
-    if not complete:
-        return None
-    scalars = json.loads((complete[-1] / _SCALARS).read_text(encoding="utf-8"))
-    return load_file(complete[-1] / _TENSORS), scalars
-
-
-def state_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """Weights and buffers, AdamW's moments, and the states of torch's generators.
-
-    What a text backbone does not train is left out: it is read from where its tokenizer is. Frozen
-    stages of an image encoder are in, as the file that they came from need not stay.
-    """
-    left_out = _left_out(model)
-    tensors = {
-        f"model.{name}": tensor
-        for name, tensor in model.state_dict().items()
-        if name not in left_out
-    }
-    for place, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{place}.{name}": tensor for name, tensor in moments.items()}
-    tensors["random.cpu"] = torch.get_rng_state()
-    for index in range(torch.cuda.device_count()):
-        tensors[f"random.cuda.{index}"] = torch.cuda.get_rng_state(index)
-    return tensors
-
-
-def restore_tensors(model: nn.Module, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what ``state_tensors`` took; of the states of GPUs, those of GPUs that are here.
+    A damaged one is passed over with a warning, and its folder gets another name; the one before it
+    counts. Only the process that holds the lock of the run may call this.
 
     Raises:
-        ValueError: If the weights are not those of this model.
+        ValueError: If no checkpoint is whole, or one has another format.
+        OSError: If a file cannot be read, which says nothing about its content.
     """
-    result = model.load_state_dict(_under("model.", tensors), strict=False)
-    if result.unexpected_keys or set(result.missing_keys) != _left_out(model):
+    damages = []
+    for path in reversed(_complete(folder)):
+        try:
+            state = _load(path)
+        except _DamageError as damage:
+            damages.append((path, str(damage)))
+            continue
+        _set_aside(damages, path)
+        return state
+    if damages:
         raise ValueError(
-            "the checkpoint does not fit the model: "
-            f"{len(result.unexpected_keys)} of its tensors have no place there; "
-            "was it written by another version?"
+            f"{folder} holds no checkpoint that is whole; put back a copy of one, or start in "
+            "another folder:\n  " + "\n  ".join(f"{path.name}: {why}" for path, why in damages)
         )
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _under("optimizer.", tensors).items():
-        place, _, key = name.partition(".")
-        moments.setdefault(int(place), {})[key] = tensor
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    torch.set_rng_state(tensors["random.cpu"])
-    gpus, written = torch.cuda.device_count(), len(_under("random.cuda.", tensors))
-    for index in range(min(gpus, written)):
-        torch.cuda.set_rng_state(tensors[f"random.cuda.{index}"], index)
-    if gpus != written:
+    return None
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether there is a checkpoint, whole or damaged."""
+    return bool(_complete(folder))
+
+
+class _DamageError(Exception):
+    """The content of a checkpoint is not what was written."""
+
+
+class _FormatError(ValueError):
+    """A checkpoint of another version."""
+
+
+def _complete(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"))
+
+
+def _load(path: Path) -> State:
+    try:
+        content = _load_content(path)
+        tensors, facts = load_tensors(path / _TENSORS)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise _DamageError(f"{Path(error.filename).name} is missing") from None
+    except (_DamageError, _FormatError):
+        raise
+    except ValueError as error:  # of the tensors
+        raise _DamageError(str(error)) from None
+    if facts.get("scalars_sha256") != content["sha256"]:
+        raise _DamageError(f"{_TENSORS} and {_SCALARS} are of two checkpoints")
+    return tensors, content["scalars"]
+
+
+def _load_content(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((path / _SCALARS).read_text(encoding="utf-8"))
+    except ValueError:  # of JSON or of UTF-8
+        raise _DamageError(f"{_SCALARS} is cut or edited: it is no JSON") from None
+    if isinstance(content, dict) and "format" not in content and "position" in content:
+        content["format"] = 1  # which had no envelope
+    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
+        raise _DamageError(f"{_SCALARS} is cut or edited: it names no format")
+    if content["format"] != _FORMAT:
+        raise _FormatError(
+            f"{path} has format {content['format']} and this version, selip-core {__version__}, "
+            f"reads format {_FORMAT}; finish the run with the version that started it "
+            f"({content.get('written_by', 'an earlier one')}), or start in another folder"
+        )
+    if not isinstance(content.get("scalars"), dict) or (
+        _digest(content["scalars"]) != content.get("sha256")
+    ):
+        raise _DamageError(f"{_SCALARS} has another SHA-256 than was written")
+    return content
+
+
+def _set_aside(damages: list[tuple[Path, str]], used: Path) -> None:
+    for path, why in damages:
+        aside = path.with_name(f"damaged-{path.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
         _logger.warning(
-            "the checkpoint was written with %d GPUs and is resumed with %d: results may differ "
-            "from those of a run that was never stopped",
-            written,
-            gpus,
+            "the checkpoint %s is damaged (%s) and now named %s: delete it when you have seen it; "
+            "the run goes on from %s, the one before it",
+            path,
+            why,
+            aside.name,
+            used.name,
         )
 
 
-def random_scalars() -> dict[str, Any]:
-    """The states of Python's and NumPy's global generators, as JSON can hold them."""
-    version, internal, gaussian = random.getstate()
-    kind, keys, position, has_gaussian, cached = np.random.get_state()  # noqa: NPY002
-    return {
-        "python": [version, list(internal), gaussian],
-        "numpy": [kind, np.asarray(keys).tolist(), position, has_gaussian, cached],
-    }
-
-
-def restore_random_scalars(scalars: dict[str, Any]) -> None:
-    """Put back what ``random_scalars`` took."""
-    version, internal, gaussian = scalars["python"]
-    random.setstate((version, tuple(internal), gaussian))
-    kind, keys, position, has_gaussian, cached = scalars["numpy"]
-    state = (kind, np.array(keys, dtype=np.uint32), position, has_gaussian, cached)
-    np.random.set_state(state)  # noqa: NPY002
-
-
-def source_scalars(image_encoder: nn.Module) -> dict[str, Any]:
-    """Where pretrained weights of the image encoder came from, for the card of the model."""
-    if not isinstance(image_encoder, ImageEncoder) or image_encoder.spec.weights is None:
-        return {}
-    return {"weights": asdict(image_encoder.spec.weights)}
-
-
-def restore_source(image_encoder: nn.Module, scalars: dict[str, Any]) -> None:
-    """Put back what ``source_scalars`` took."""
-    if isinstance(image_encoder, ImageEncoder) and "weights" in scalars:
-        source = WeightsSource(**scalars["weights"])
-        image_encoder.spec = replace(image_encoder.spec, weights=source)
-
-
-def _left_out(model: nn.Module) -> set[str]:
-    return {
-        name
-        for name, value in model.named_parameters()
-        if name.startswith("text_encoder.") and not value.requires_grad
-    }
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
+def _digest(scalars: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(scalars, sort_keys=True).encode()).hexdigest()
