@@ -244,7 +244,7 @@ def test_ctrl_c_before_training_says_how_to_go_on(private, settings, tmp_path, c
 def test_a_second_ctrl_c_before_the_first_checkpoint_starts_anew(
     private, settings, tmp_path, capsys, monkeypatch
 ):
-    def press_twice(self):
+    def press_twice(self, after_batch):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
@@ -258,7 +258,7 @@ def test_a_second_ctrl_c_before_the_first_checkpoint_starts_anew(
 def test_a_second_ctrl_c_in_a_step_leaves_the_last_checkpoint(
     private, settings, tmp_path, capsys, monkeypatch
 ):
-    def press_twice(self):
+    def press_twice(self, after_batch):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
@@ -267,7 +267,7 @@ def test_a_second_ctrl_c_in_a_step_leaves_the_last_checkpoint(
         patch.setattr(Validator, "__call__", press_twice)
         assert run_pretrain(private, config, tmp_path / "run") == 130
     told = only_message(capsys)
-    assert told.strip().endswith("run stands: go on with the same command and --resume")
+    assert told.strip().endswith("run is kept: go on with the same command and --resume")
     assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 1
     assert run_pretrain(private, config, tmp_path / "run", "--resume") == 0
     assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 2

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from selip_core.interruption import Interrupted
 from selip_core.losses import SimilarityCLIPLoss
 from selip_core.recipes import load_model, pretrain
 from selip_core.recipes.model import without_paths
@@ -99,23 +100,26 @@ def test_an_interrupt_in_the_last_step_still_validates(
     assert "validation" in row
 
 
-def test_an_interrupt_while_validating_stops_after_it(manifest, make_config, tmp_path, monkeypatch):
+def test_an_interrupt_does_not_wait_for_a_validation(
+    manifest, make_config, tmp_path, monkeypatch, weights, assert_same_weights
+):
     validate = Validator.__call__
 
-    def interrupt_then_validate(self):
-        signal.raise_signal(signal.SIGINT)
-        return validate(self)
+    def interrupt_then_validate(self, after_batch):
+        signal.raise_signal(signal.SIGTERM)
+        return validate(self, after_batch)
 
-    config = make_config(epochs=1)
+    config = make_config(epochs=2)
+    pretrain(manifest, config, tmp_path / "straight", progress=False)
     with monkeypatch.context() as patch:
         patch.setattr(Validator, "__call__", interrupt_then_validate)
-        with pytest.raises(KeyboardInterrupt, match=r"stopped after step 3 of 3.*--resume"):
-            pretrain(manifest, config, tmp_path, progress=False)
-    assert not (tmp_path / "model").exists()
-    (row,) = map(json.loads, (tmp_path / "history.jsonl").open())
-    assert "validation" in row
-    monkeypatch.setattr(Validator, "__call__", None)  # is not measured again
-    assert pretrain(manifest, config, tmp_path, resume=True, progress=False).exists()
+        with pytest.raises(Interrupted, match=r"stopped by SIGTERM after step 3 of 6.*--resume"):
+            pretrain(manifest, config, tmp_path / "stopped", progress=False)
+    assert (tmp_path / "stopped" / "history.jsonl").read_text() == ""
+    pretrain(manifest, config, tmp_path / "stopped", resume=True, progress=False)
+    rows = list(map(json.loads, (tmp_path / "stopped" / "history.jsonl").open()))
+    assert all("validation" in row for row in rows)
+    assert_same_weights(weights(tmp_path / "straight"), weights(tmp_path / "stopped"))
 
 
 def test_resuming_a_finished_run_changes_nothing(
@@ -135,6 +139,7 @@ def test_a_frozen_backbone_stays_as_it_was(manifest, make_config, tmp_path, text
     assert torch.equal(weights(tmp_path)[f"text_encoder.backbone.{name}"], before)
     (checkpoint,) = (tmp_path / "checkpoint").iterdir()
     saved = load_file(checkpoint / "tensors.safetensors")
+    assert {"random.cpu.rank0", "optimizer.0.exp_avg"} <= saved.keys()
     assert f"model.text_encoder.backbone.{name}" not in saved
     assert "model.text_encoder.projection.weight" in saved
 
@@ -162,7 +167,8 @@ def test_changed_data_is_refused(manifest, make_config, tmp_path):
     reports = (copied / "reports.jsonl").read_text()
     (copied / "reports.jsonl").unlink()
     (copied / "reports.jsonl").write_text(reports.replace("pons.", "pons"))
-    with pytest.raises(ValueError, match="the manifest or its reports changed"):
+    told = r"rows or reports that changed: \d+, of manifest.jsonl lines \d+, "
+    with pytest.raises(ValueError, match=told):
         pretrain(
             copied / manifest.name,
             make_config(epochs=1),

@@ -1,7 +1,10 @@
 """``selip pretrain``: train a dual encoder."""
 
 import argparse
+from functools import partial
 from pathlib import Path
+
+from selip_core.interruption import Interrupted, signal_of
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -11,7 +14,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="train an image and a text encoder on the training rows of a manifest",
         description="Train an image and a text encoder on the training rows of a manifest. The run "
         "folder gets config.json (all settings), history.jsonl (a row an epoch), checkpoint/ and "
-        "at the end model/. Ctrl-C writes a checkpoint; the same command with --resume goes on. "
+        "at the end model/. Ctrl-C, SIGTERM and SIGHUP write a checkpoint first; the same command "
+        "with --resume goes on. "
         "The page 'Bring your own data' of the documentation lists all settings.",
         epilog="example: selip pretrain --manifest data/manifest.jsonl --config settings.toml "
         "--out runs/first",
@@ -34,6 +38,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--resume", action="store_true", help="go on from the last checkpoint of the run"
     )
     parser.add_argument(
+        "--accept-changed-data",
+        action="store_true",
+        help="with --resume: go on although rows, reports or volumes changed",
+    )
+    parser.add_argument(
         "--cache",
         type=Path,
         metavar="DIR",
@@ -46,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, and print where the model is."""
     from selip_core.recipes import PretrainConfig, pretrain, read_config
 
+    arguments.go_on = partial(_how_to_write_on, arguments.out)
     config = PretrainConfig()
     if arguments.config:
         config = read_config(arguments.config, sources=not arguments.resume)
@@ -55,10 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
             config,
             arguments.out,
             resume=arguments.resume,
+            accept_changed_data=arguments.accept_changed_data,
             cache=arguments.cache,
         )
     except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(str(interrupt) or _how_to_go_on(arguments.out)) from None
+        message = str(interrupt) or _how_to_go_on(arguments.out)
+        raise Interrupted(message, signal_of(interrupt)) from None
     print(f"the model: {model}")
     print(f"next: selip retrieve --manifest {arguments.manifest} --run {arguments.out}")
     return 0
@@ -70,5 +82,12 @@ def _how_to_go_on(out: Path) -> str:
 
     if RunFolder(out).holds_checkpoint():
         how = "go on with the same command and --resume"
-        return f"stopped; the last checkpoint in {out} stands: {how}"
+        return f"stopped; the last checkpoint in {out} is kept: {how}"
     return "stopped; nothing is saved yet: the same command, without --resume, starts anew"
+
+
+def _how_to_write_on(out: Path) -> str:
+    """Return what to do once a file can be written again, or memory is there."""
+    from selip_core.recipes.run_folder import RunFolder
+
+    return "go on with --resume" if RunFolder(out).config.exists() else "run it again"

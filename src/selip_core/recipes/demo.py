@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from selip_core.files import atomic_path
+from selip_core.files import atomic_path, remove_partial_files
+from selip_core.folders import require_writable
 from selip_core.recipes.config import (
     DataConfig,
     ImageEncoderConfig,
@@ -16,8 +17,10 @@ from selip_core.recipes.config import (
     TextEncoderConfig,
 )
 from selip_core.recipes.demo_page import demo_page
+from selip_core.recipes.folder_lock import lock_folder
 from selip_core.recipes.phases import Phases
 from selip_core.recipes.pretrain import pretrain
+from selip_core.recipes.processes import require_processes
 from selip_core.recipes.retrieve import retrieve
 from selip_core.recipes.run_folder import RunFolder
 from selip_core.report import ArmKey, Page, render_page, retrieval_table
@@ -78,8 +81,9 @@ def demo(
 
     Raises:
         ValueError: If an argument is out of range, or ``out`` was started with other arguments.
+        BlockingIOError: If another process writes into ``out``.
         ImportError: If the extra ``demo`` is not installed.
-        KeyboardInterrupt: On Ctrl-C; everything done so far is kept.
+        KeyboardInterrupt: On Ctrl-C, SIGTERM or SIGHUP; everything done so far is kept.
     """
     if studies < _FEWEST_STUDIES:
         raise ValueError(
@@ -89,12 +93,20 @@ def demo(
         raise ValueError(
             f"epochs must be at least 1 and seed at least 0, got epochs {epochs} and seed {seed}"
         )
-    out, cache = Path(out), Path(out) / "cache"
+    require_processes(1)
+    out = Path(out)
+    require_writable(out)
+    with lock_folder(out):
+        remove_partial_files(out)
+        return _demo(out, studies, epochs, seed, progress)
+
+
+def _demo(out: Path, studies: int, epochs: int, seed: int, progress: bool) -> Path:
+    cache, data = out / "cache", out / "data"
     arms: dict[ArmKey, PretrainConfig] = {"clip": PLAIN_CLIP, "similarity": SIMILARITY}
     configs = {key: _sized(config, studies, epochs, seed) for key, config in arms.items()}
     phases = Phases(out / "phases.json", _settings(studies, configs))
 
-    data = out / "data"
     manifest = data / "manifest.jsonl"
     phases.run(
         "Simulate", manifest, lambda: simulate(data, studies, seed, SPACING_MM, progress=progress)

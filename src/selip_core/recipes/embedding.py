@@ -1,6 +1,6 @@
 """Image features of every volume of a manifest."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from selip_core.data import VolumeDataset
 from selip_core.dual_encoder import DualEncoder
-from selip_core.recipes.loading import load_batches
+from selip_core.recipes.loading import load_batches, lost_readers_named
 
 
 def embed_volumes(
@@ -19,8 +19,18 @@ def embed_volumes(
     batch_size: int,
     workers: int = 0,
     progress: bool = False,
+    after_batch: Callable[[], None] | None = None,
 ) -> Float[Tensor, "volumes d"]:
-    """Unit image features in the order of the data set, in float32 on the CPU."""
+    """Return unit image features in the order of the data set, in float32 on the CPU.
+
+    Args:
+        model: Stays in the mode that it is in.
+        dataset: The volumes.
+        batch_size: Volumes that are encoded at once.
+        workers: Processes that read; 0 reads here.
+        progress: Show a progress bar.
+        after_batch: Called after each batch; it may raise.
+    """
     rows = range(len(dataset))
     batches = [list(rows[start : start + batch_size]) for start in rows[::batch_size]]
     bar = tqdm(
@@ -32,8 +42,12 @@ def embed_volumes(
         disable=not progress,
     )
     device = model.log_logit_scale.device
-    with evaluating(model):
-        features = [model.encode_image(batch["image"].to(device)).float().cpu() for batch in bar]
+    with evaluating(model), lost_readers_named():
+        features = []
+        for batch in bar:
+            features.append(model.encode_image(batch["image"].to(device)).float().cpu())
+            if after_batch is not None:
+                after_batch()
     return torch.cat(features)
 
 

@@ -11,12 +11,16 @@ from selip_core.data import Manifest, VolumeDataset
 from selip_core.folders import require_writable
 from selip_core.recipes.config import DataConfig, PretrainConfig
 from selip_core.recipes.corpus import TrainingCorpus
+from selip_core.recipes.data_record import rows_digest
+from selip_core.recipes.folder_lock import lock_folder
 from selip_core.recipes.image_encoder import require_image_encoder
 from selip_core.recipes.model import build_model, save_model
 from selip_core.recipes.objective import fit_target
+from selip_core.recipes.processes import require_processes
 from selip_core.recipes.rows import read_rows, require_rows
 from selip_core.recipes.run_card import run_card
-from selip_core.recipes.run_folder import RunFolder, data_digest
+from selip_core.recipes.run_data import check_data
+from selip_core.recipes.run_folder import RunFolder
 from selip_core.recipes.texts import TextFeatures, manifest_texts, require_texts
 from selip_core.recipes.training import Trainer, TrainingLoop
 from selip_core.recipes.validation import Validator
@@ -34,6 +38,7 @@ def pretrain(
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
+    accept_changed_data: bool = False,
     cache: Cache = None,
     progress: bool = True,
 ) -> Path:
@@ -41,29 +46,38 @@ def pretrain(
 
     The target is fitted on training reports only. After each epoch a row goes into
     ``history.jsonl`` and a checkpoint is written; resumed from it, a run on the CPU reaches the
-    same bits as one that was never stopped. A warning tells if the text encoder does not know the
-    language of the reports.
+    same bits as one that was never stopped. There is a warning if the text encoder does not know
+    the language of the reports. The folder is locked while the run writes there.
 
     Args:
-        manifest: The manifest; its reports stand beside it.
+        manifest: The manifest, in one folder with its reports.
         config: The settings.
         out: The run's folder; a new one, or with ``resume`` that of a run that was stopped.
         resume: Go on from the last checkpoint of ``out``; pretrained image weights are not read
             again.
+        accept_changed_data: Resume although rows, reports or volumes changed; the history of the
+            run then says how many.
         cache: A folder that keeps preprocessed volumes between runs.
         progress: Show a progress bar.
 
     Raises:
-        DataError: If manifest, reports or volumes cannot be used.
+        DataError: If manifest, reports or volumes cannot be used; all missing volumes are named
+            before training begins.
         FileExistsError: If ``out`` holds a run and ``resume`` is not asked for.
         FileNotFoundError: If ``resume`` is asked for and there is no run.
+        BlockingIOError: If another process writes into ``out``.
         ValueError: If the image encoder cannot be made, or does not take volumes of that size,
-            which is told before anything is read; if settings or data changed since the run was
-            started, ``out`` cannot be written to, the split is smaller than a batch, or the loss
-            is not finite.
-        KeyboardInterrupt: On Ctrl-C, after a checkpoint was written; the message says how to go on.
-            A second Ctrl-C does not wait for it.
+            which is raised before anything is read; if several processes were launched; if settings
+            or data changed since the run was started, or no checkpoint is whole; if ``out`` cannot
+            be written to, the split is smaller than a batch, or the loss is not finite.
+        WriteError: If a file of the run cannot be written. What was written before is whole.
+        ChildProcessError: If a process that reads volumes was killed.
+        Interrupted: On Ctrl-C, SIGTERM or SIGHUP, after a checkpoint was written; a kind of
+            KeyboardInterrupt whose message says how to go on. A second signal does not wait.
     """
+    require_processes(1)
+    if accept_changed_data and not resume:
+        raise ValueError("accept_changed_data is for a run that is resumed: add --resume")
     require_image_encoder(config)
     rows = read_rows(manifest, config.data)
     training = rows.select("train", config.data.sequences)
@@ -71,40 +85,55 @@ def pretrain(
     require_rows(training, "train", config.data)
     for split in (training, validation):
         require_texts(split, config.data.text)
-    run, digest = RunFolder(Path(out)), data_digest(rows)
-    state = run.resume(config, digest) if resume else None
-    if not resume:
-        run.require_new()
     corpus = TrainingCorpus(training, config.data, config.seed)
     steps = config.steps or config.epochs * corpus.batches_per_epoch
+    run = RunFolder(Path(out))
+    if resume:
+        run.require_started()
     require_writable(run.path)
 
-    accelerator = make_accelerator(config, run.path)
-    torch.manual_seed(config.seed)
-    model = build_model(config, pretrained=state is None).to(accelerator.device).train()
-    text_encoder = cast(TextEncoder, model.text_encoder)
-    text_encoder.warn_unknown_tokens(manifest_texts(training, config.data.text))
-    volumes = make_dataset(training, config.data, cache)
-    validator = None
-    if len(validation):
-        validator = Validator(model, make_dataset(validation, config.data, cache), config.data)
-    text_features = TextFeatures(model, corpus.texts)
-    target = fit_target(config.objective, corpus.reports)
-    trainer = Trainer(accelerator, model, text_features, target, config, steps)
-    if state is not None:
-        trainer.restore(*state)
+    with lock_folder(run.path) as lock:
+        run.remove_partial_files()
+        if not resume:
+            run.require_new()
+        state = run.resume(config) if resume else None
+        data, changes = check_data(run, rows, (training, validation), state, accept_changed_data)
 
-    run.start(config)
-    accelerator.init_trackers("selip")
-    try:
-        TrainingLoop(run, digest, config, trainer, corpus, volumes, validator).run(progress)
-    except KeyboardInterrupt:
-        run.withdraw()
-        raise
-    accelerator.end_training()
-    if not run.model.exists():
-        card = run_card(config, training, validation, trainer.position.history)
-        save_model(run.model, model, config, card)
+        accelerator = make_accelerator(config, run.path)
+        torch.manual_seed(config.seed)
+        model = build_model(config, pretrained=state is None).to(accelerator.device).train()
+        text_encoder = cast(TextEncoder, model.text_encoder)
+        text_encoder.warn_unknown_tokens(manifest_texts(training, config.data.text))
+        volumes = make_dataset(training, config.data, cache)
+        validator = None
+        if len(validation):
+            validator = Validator(model, make_dataset(validation, config.data, cache), config.data)
+        text_features = TextFeatures(model, corpus.texts)
+        target = fit_target(config.objective, corpus.reports)
+        trainer = Trainer(accelerator, model, text_features, target, config, steps)
+        loop = TrainingLoop(
+            run, lock, rows_digest(rows), config, trainer, corpus, volumes, validator
+        )
+        if state is not None:
+            trainer.restore(*state)
+            run.write_history(trainer.position.history)  # which may have been cut
+        if changes:
+            trainer.position.data_changes.append(changes)
+            loop.save()
+
+        run.start(config)
+        run.write_data_record(data)
+        accelerator.init_trackers("selip")
+        try:
+            loop.run(progress)
+        except KeyboardInterrupt:
+            run.withdraw()
+            raise
+        accelerator.end_training()
+        if not run.model.exists():
+            lock.confirm()
+            card = run_card(config, training, validation, trainer.position.history)
+            save_model(run.model, model, config, card)
     return run.model
 
 

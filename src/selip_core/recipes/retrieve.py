@@ -11,7 +11,7 @@ from selip_core.data import Manifest
 from selip_core.data.manifest import Split
 from selip_core.errors import DataError, Problem
 from selip_core.evaluation import read_truth
-from selip_core.files import atomic_path
+from selip_core.files import atomic_path, remove_partial_files
 from selip_core.folders import require_writable
 from selip_core.recipes.embedding import embed_volumes, evaluating
 from selip_core.recipes.galleries import Gallery, sequence_galleries
@@ -78,6 +78,7 @@ def retrieve(
             "was stopped"
         )
     require_writable(folder.path)
+    remove_partial_files(folder.path, minimum_age=3600)  # younger ones may be another's
     model, config = load_model(folder.model)
     rows = read_rows(manifest, config.data).select(split, config.data.sequences)
     require_rows(rows, split, config.data)

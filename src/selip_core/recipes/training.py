@@ -1,5 +1,6 @@
 """The training loop: steps to epochs, and after each a row of history and a checkpoint."""
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -11,24 +12,25 @@ from tqdm.auto import tqdm
 
 from selip_core.data import VolumeDataset
 from selip_core.dual_encoder import DualEncoder
+from selip_core.interruption import Interrupted, deferred_signals
 from selip_core.losses import SimilarityCLIPLoss, scheduled_weight
-from selip_core.recipes.checkpoint import (
-    random_scalars,
-    restore_random_scalars,
-    restore_source,
-    restore_tensors,
-    save_checkpoint,
-    source_scalars,
-    state_tensors,
-)
+from selip_core.recipes.checkpoint import save_checkpoint
 from selip_core.recipes.config import PretrainConfig
 from selip_core.recipes.corpus import TrainingBatch, TrainingCorpus
-from selip_core.recipes.interruption import deferred_interrupt
-from selip_core.recipes.loading import load_batches
+from selip_core.recipes.folder_lock import FolderLock
+from selip_core.recipes.loading import load_batches, lost_readers_named
 from selip_core.recipes.objective import Target
 from selip_core.recipes.run_folder import RunFolder
 from selip_core.recipes.schedule import learning_rate_factor, parameter_groups
 from selip_core.recipes.texts import TextFeatures
+from selip_core.recipes.training_state import (
+    random_scalars,
+    restore_random_scalars,
+    restore_source,
+    restore_tensors,
+    source_scalars,
+    state_tensors,
+)
 from selip_core.recipes.validation import Validator
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ class Position:
         step: Optimiser steps that are done.
         losses: Of those batches.
         seconds: Time spent on them.
-        history: One row an epoch that is done.
+        data_changes: Changes of the data that were accepted when it was resumed.
+        history: One row per epoch that is done.
     """
 
     epoch: int = 0
@@ -53,6 +56,7 @@ class Position:
     step: int = 0
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    data_changes: list[dict[str, int]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -62,7 +66,8 @@ class TrainingLoop:
 
     Attributes:
         run_folder: Where history and checkpoints go.
-        data: The digest of the data, kept in checkpoints.
+        lock: That of the run's folder, confirmed before each write.
+        rows_digest: Of rows and reports, kept in checkpoints.
         config: The run's settings.
         trainer: Takes the steps, and knows how far it has come.
         corpus: Turns read volumes into batches.
@@ -71,7 +76,8 @@ class TrainingLoop:
     """
 
     run_folder: RunFolder
-    data: str
+    lock: FolderLock
+    rows_digest: str
     config: PretrainConfig
     trainer: "Trainer"
     corpus: TrainingCorpus
@@ -82,27 +88,36 @@ class TrainingLoop:
         """Train to the end.
 
         Raises:
-            KeyboardInterrupt: On Ctrl-C, once a checkpoint is written.
+            Interrupted: On a signal to end, once a checkpoint is written.
             ValueError: If the loss is not finite.
+            ChildProcessError: If a process that reads volumes was killed.
+            WriteError: If a checkpoint or the history cannot be written.
         """
         position, steps = self.trainer.position, self.trainer.steps
         bar = tqdm(total=steps, initial=position.step, unit="step", disable=not progress)
-        with bar, deferred_interrupt() as interrupted:
+        with bar, lost_readers_named(), deferred_signals() as interrupted:
             while not self._is_finished():
                 self._run_epoch(bar, interrupted)
-                self._finish_epoch(bar)
-                if interrupted():
-                    raise self._stopped()
+                self._finish_epoch(bar, interrupted)
+
+    def save(self) -> None:
+        """Write history and checkpoint of the position reached."""
+        self.lock.confirm()
+        # History first: a kill in between leaves a row that the resumed epoch writes again.
+        self.run_folder.write_history(self.trainer.position.history)
+        tensors, scalars = self.trainer.state()
+        scalars |= {"data": self.rows_digest, "config": self.config.model_dump(mode="json")}
+        save_checkpoint(self.run_folder.checkpoint, self.trainer.position.step, tensors, scalars)
 
     def _is_finished(self) -> bool:
         # At its last step an epoch may still lack its validation: then it counts batches.
         position = self.trainer.position
         return position.step >= self.trainer.steps and position.batch == 0
 
-    def _run_epoch(self, bar: "tqdm[Any]", interrupted: Callable[[], bool]) -> None:
+    def _run_epoch(self, bar: "tqdm[Any]", interrupted: Callable[[], int]) -> None:
         position = self.trainer.position
         batches = self.corpus.epoch_batches(position.epoch)
-        last = position.batch + self.trainer.steps - position.step
+        last = position.batch + max(0, self.trainer.steps - position.step)
         before = time.perf_counter()
         for item in load_batches(
             self.volumes, batches[position.batch : last], self.config.data.workers
@@ -114,17 +129,26 @@ class TrainingLoop:
             position.seconds += now - before
             self._show(bar, len(item["index"]) / (now - before))
             before = now
-            if interrupted():
-                self._save()
-                raise self._stopped()
+            self._stop_if(interrupted)
 
-    def _stopped(self) -> KeyboardInterrupt:
-        return KeyboardInterrupt(
-            f"stopped after step {self.trainer.position.step} of {self.trainer.steps}; "
-            "a checkpoint is written: go on with the same command and --resume"
+    def _stop_if(self, interrupted: Callable[[], int]) -> None:
+        """Save and stop if a signal arrived: between two steps, or two batches of a validation."""
+        if interrupted():
+            self.save()
+            self._raise_if(interrupted)
+
+    def _raise_if(self, interrupted: Callable[[], int]) -> None:
+        number = interrupted()
+        if not number:
+            return
+        by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+        raise Interrupted(
+            f"stopped{by} after step {self.trainer.position.step} of {self.trainer.steps}; "
+            "a checkpoint is written: go on with the same command and --resume",
+            number,
         )
 
-    def _finish_epoch(self, bar: "tqdm[Any]") -> None:
+    def _finish_epoch(self, bar: "tqdm[Any]", interrupted: Callable[[], int]) -> None:
         position = self.trainer.position
         is_last = position.step >= self.trainer.steps
         row: dict[str, Any] = {
@@ -136,15 +160,18 @@ class TrainingLoop:
             "seconds": round(position.seconds, 3),
         }
         if self.validator and (is_last or (position.epoch + 1) % self.config.validate_every == 0):
-            measured = self.validator()
+            measured = self.validator(lambda: self._stop_if(interrupted))
             if measured is not None:
                 row["validation"] = measured._asdict()
+        if position.data_changes:
+            row["data_changes"] = position.data_changes
         position.history.append(row)
         self.trainer.track(row)
         position.epoch, position.batch, position.seconds = position.epoch + 1, 0, 0.0
-        position.losses = []
+        position.losses, position.data_changes = [], []
         self._show(bar)
-        self._save()
+        self.save()
+        self._raise_if(interrupted)
 
     def _show(self, bar: "tqdm[Any]", volumes_per_second: float | None = None) -> None:
         position = self.trainer.position
@@ -158,13 +185,6 @@ class TrainingLoop:
         if volumes_per_second is not None:
             shown["volumes/s"] = f"{volumes_per_second:.1f}"
         bar.set_postfix(shown)
-
-    def _save(self) -> None:
-        # History first: a kill in between leaves a row that the resumed epoch writes again.
-        self.run_folder.write_history(self.trainer.position.history)
-        tensors, scalars = self.trainer.state()
-        scalars |= {"data": self.data}
-        save_checkpoint(self.run_folder.checkpoint, self.trainer.position.step, tensors, scalars)
 
 
 class Trainer:
@@ -221,7 +241,7 @@ class Trainer:
             raise ValueError(
                 f"the loss is {value} at step {self.position.step} (epoch {self.position.epoch}, "
                 f"learning rates at {factor:.3g} of their peak); lower the learning rates, or set "
-                "mixed_precision to 'no'. The last checkpoint stands"
+                "mixed_precision to 'no'. The last checkpoint is kept"
             )
         self._accelerator.backward(loss)
         self._accelerator.clip_grad_norm_(self.model.parameters(), self._settings.gradient_clip)
@@ -234,7 +254,8 @@ class Trainer:
     def track(self, row: dict[str, Any]) -> None:
         """Hand a row of history to the tracker, if there is one."""
         validation = row.get("validation", {})
-        values = {name: value for name, value in row.items() if name != "validation"}
+        nested = {"validation", "data_changes"}
+        values = {name: value for name, value in row.items() if name not in nested}
         values |= {f"validation_{name}": value for name, value in validation.items()}
         self._accelerator.log(values, step=row["step"])
 

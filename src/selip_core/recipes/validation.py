@@ -1,5 +1,6 @@
 """The one figure that is followed during training: R@1 within a sequence."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -46,10 +47,18 @@ class Validator:
         self._texts = manifest_texts(dataset.manifest, config.text)
         self._text_features = TextFeatures(model, self._texts)
 
-    def __call__(self) -> ValidationRecall | None:
-        """R@1 now, or None where no volume is abnormal."""
+    def __call__(self, after_batch: Callable[[], None] | None = None) -> ValidationRecall | None:
+        """Return R@1 now, or None where no volume is abnormal.
+
+        Args:
+            after_batch: Called after each batch of volumes; it may raise.
+        """
         images = embed_volumes(
-            self._model, self._dataset, self._config.batch_size, self._config.workers
+            self._model,
+            self._dataset,
+            self._config.batch_size,
+            self._config.workers,
+            after_batch=after_batch,
         )
         with evaluating(self._model):
             texts = self._text_features(self._texts).float().cpu()
