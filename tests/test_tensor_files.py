@@ -42,10 +42,12 @@ def test_comes_back_bit_for_bit(path):
 def test_tied_strided_tensors_that_require_gradients_are_written(tmp_path):
     weight = torch.nn.Parameter(torch.arange(6.0).reshape(2, 3))
     tensors = {"a": weight, "b": weight, "transposed": weight.T, "row": weight[1]}
+    tensors["one"] = weight[:, 0][1:]  # contiguous, with a stride of 3
     save_tensors(tensors, tmp_path / "a.safetensors")
     again, _ = load_tensors(tmp_path / "a.safetensors")
     assert again["transposed"].tolist() == [[0, 3], [1, 4], [2, 5]]
     assert again["row"].tolist() == [3, 4, 5]
+    assert again["one"].tolist() == [3]
     assert torch.equal(again["a"], again["b"])
 
 

@@ -13,6 +13,7 @@ FOUNDATION = {
     "_optional",
     "_version",
     "containers",
+    "digests",
     "errors",
     "files",
     "folders",

@@ -87,7 +87,7 @@ def atomic_folder(path: str | os.PathLike[str], replace: bool = False) -> Iterat
                 for name in names:
                     _flush(Path(folder, name))
                 _flush_folder(Path(folder))
-            if replace:
+            if replace and target.exists():
                 _swap(temporary, target)
             else:
                 temporary.rename(target)

@@ -99,7 +99,8 @@ def content_digest(tensors: "Mapping[str, Tensor]", facts: Mapping[str, str] | N
         tensor = tensor.detach().cpu().contiguous()
         header = [name, str(tensor.dtype), list(tensor.shape)]
         digest.update(json.dumps(header).encode() + b"\0")
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        flat = tensor.as_strided((tensor.numel(),), (1,))  # one element may have any stride
+        digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -420,12 +420,5 @@ def test_a_new_file_that_cannot_be_written_is_told(source, target, capsys, monke
     assert message.endswith("could not be written: I/O error: No space left on device\n")
 
 
-def test_whoever_could_read_the_old_file_can_read_the_new_one(source, target):
-    path = source({"a": torch.ones(2)})
-    path.chmod(0o440)
-    convert_weights(path, target)
-    assert target.stat().st_mode & 0o777 == 0o640
-
-
 def test_a_missing_file_is_told(tmp_path, target, capsys):
     assert "is the path right?" in refused(capsys, tmp_path / "nowhere.pth", target)

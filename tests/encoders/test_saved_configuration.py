@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from selip_core.digests import sealed
 from selip_core.encoders import ImageEncoder, ResNetEncoder, register_image_encoder, registry
 from selip_core.encoders.saving import _shapes
 from selip_core.errors import DataError
@@ -19,7 +20,7 @@ def saved(create_small, tmp_path):
     def change(**model):
         config = json.loads(path.read_text(encoding="utf-8"))
         config["model"] |= model
-        path.write_text(json.dumps(config), encoding="utf-8")
+        path.write_text(json.dumps(sealed(config)), encoding="utf-8")
 
     return tmp_path / "encoder", change
 

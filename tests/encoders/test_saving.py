@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 
+from selip_core.digests import sealed
 from selip_core.encoders import (
     GridPooling,
     ImageEncoder,
@@ -208,6 +209,6 @@ def test_a_changed_configuration_is_told(encoder, tmp_path, key, value, message)
         del config["model"][key]
     else:
         config["model"][key] = value
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps(sealed(config)))
     with pytest.raises(ValueError, match=message):
         ImageEncoder.from_pretrained(tmp_path / "encoder")

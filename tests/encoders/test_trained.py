@@ -1,9 +1,12 @@
 """Weights by name: a file, a folder, a model of the hub; never a pickle."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from selip_core.digests import sealed
 from selip_core.encoders import WeightsSource, create_image_encoder, saving
 from selip_core.encoders.trained import find_weights
 from selip_core.encoders.weights import load_weights
@@ -93,7 +96,8 @@ def test_damaged_weights_of_a_saved_folder_are_told(tmp_path, trained):
 def test_an_encoder_that_is_not_registered_here_gives_its_weights(tmp_path, trained, caplog):
     trained.save_pretrained(tmp_path / "model")
     config = tmp_path / "model" / "config.json"
-    config.write_text(config.read_text().replace('"resnet10"', '"theirs"'))
+    theirs = json.loads(config.read_text().replace('"resnet10"', '"theirs"'))
+    config.write_text(json.dumps(sealed(theirs)))
     encoder = create_image_encoder("resnet10", pretrained=tmp_path / "model", **SMALL)
     assert same(encoder, trained)
     assert "name 'theirs' there and 'resnet10' here" in caplog.text

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from selip_core.errors import DataError
+from selip_core.digests import file_digest, sealed
+from selip_core.errors import DataError, WriteError
 from selip_core.pretrained import PretrainedModule, folder, kinds, register_kind
 
 
@@ -21,7 +22,7 @@ def saved(layer, tmp_path):
 
 def change(path, **changes):
     config = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(config | changes), encoding="utf-8")
+    path.write_text(json.dumps(sealed(config | changes)), encoding="utf-8")
 
 
 def test_holds_weights_configuration_and_card(saved):
@@ -32,7 +33,7 @@ def test_holds_weights_configuration_and_card(saved):
         "model.safetensors",
     ]
     config = json.loads((path / "config.json").read_text())
-    assert config["format"] == 1
+    assert config["format"] == 2
     assert config["model"] == {"kind": "layer", "inputs": 3, "outputs": 2, "tied": False}
 
 
@@ -131,8 +132,8 @@ def test_a_kind_is_registered_once(layer, layer_kind):
 
 
 def test_a_newer_format_is_told(layer, saved):
-    change(saved[0] / "config.json", format=2, selip_core="9.1.0", news=True)
-    with pytest.raises(ValueError, match=r"has format 2, .* reads 1; install .* 9\.1\.0"):
+    change(saved[0] / "config.json", format=3, selip_core="9.1.0", news=True)
+    with pytest.raises(ValueError, match=r"has format 3, .* reads formats 1 to 2; .* 9\.1\.0"):
         layer.from_pretrained(saved[0])
 
 
@@ -190,7 +191,7 @@ def test_a_part_of_a_larger_model_is_found_although_the_whole_is_not_known(layer
     )
     config = json.loads((path / "config.json").read_text())
     whole = {"kind": "whole", "more": {"a": 1}, "inner": config["model"]}
-    change(path / "config.json", model=whole, sha256=folder._digest(path / "model.safetensors"))
+    change(path / "config.json", model=whole, sha256=file_digest(path / "model.safetensors"))
     again = layer.from_pretrained(path)
     assert torch.equal(again.layer.weight, module.layer.weight)
 
@@ -199,7 +200,7 @@ def test_weights_of_another_model_are_told(layer, saved, tmp_path):
     other = tmp_path / "other"
     layer(3, 5).save_pretrained(other)
     (other / "model.safetensors").replace(saved[0] / "model.safetensors")
-    change(saved[0] / "config.json", sha256=folder._digest(saved[0] / "model.safetensors"))
+    change(saved[0] / "config.json", sha256=file_digest(saved[0] / "model.safetensors"))
     with pytest.raises(
         ValueError, match=r"another model: .*layer\.weight must have shape \(2, 3\)"
     ):
@@ -209,6 +210,63 @@ def test_weights_of_another_model_are_told(layer, saved, tmp_path):
 def test_nothing_is_executed_from_a_folder(layer, saved):
     """A pickle in the place of the weights is refused as damaged, not read."""
     torch.save(nn.Linear(3, 2).state_dict(), saved[0] / "model.safetensors")
-    change(saved[0] / "config.json", sha256=folder._digest(saved[0] / "model.safetensors"))
+    change(saved[0] / "config.json", sha256=file_digest(saved[0] / "model.safetensors"))
     with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
         layer.from_pretrained(saved[0])
+
+
+def test_an_edited_configuration_is_refused_by_name(layer, saved):
+    path = saved[0] / "config.json"
+    text = path.read_text()
+    path.write_text(text.replace('"inputs": 3', '"inputs": 2'))
+    with pytest.raises(ValueError, match=r"config\.json is damaged or was edited: .*save it into"):
+        layer.from_pretrained(saved[0])
+    path.write_text(text.replace('"format": 2', '"format": 1'))
+    with pytest.raises(ValueError, match="was edited"):
+        layer.from_pretrained(saved[0])
+    path.write_text(json.dumps(json.loads(text), indent=None))  # spaces are no content
+    layer.from_pretrained(saved[0])
+
+
+def test_folders_of_format_1_are_read(layer, saved):
+    path, module = saved
+    config = json.loads((path / "config.json").read_text())
+    del config["files"], config["content_sha256"]
+    (path / "config.json").write_text(json.dumps(config | {"format": 1}))
+    assert torch.equal(layer.from_pretrained(path).layer.weight, module.layer.weight)
+
+
+@pytest.fixture
+def with_words(layer, layer_kind, monkeypatch, tmp_path):
+    """A saved layer that keeps a further file; return its folder."""
+
+    def describe(module, path):
+        (path / "words").mkdir()
+        (path / "words" / "vocab.txt").write_text("pons")
+        return layer_kind().describe(module, path)
+
+    monkeypatch.setitem(kinds._KINDS, "layer", replace(layer_kind(), describe=describe))
+    layer(3, 2).save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_further_files_are_held_to_their_digests(layer, with_words):
+    path = with_words / "words" / "vocab.txt"
+    (with_words / "notes.txt").write_text("of the user")
+    layer.from_pretrained(with_words)
+    path.write_text("pond")
+    with pytest.raises(ValueError, match=r"vocab\.txt is damaged: .*copy the model's folder again"):
+        layer.from_pretrained(with_words)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"vocab\.txt is missing; copy"):
+        layer.from_pretrained(with_words)
+    path.parent.rmdir()  # a part that the user left out
+    layer.from_pretrained(with_words)
+
+
+def test_a_full_disk_names_the_folder(layer, tmp_path, limit_file_size):
+    module = layer(100, 100)
+    with limit_file_size(10_000), pytest.raises(WriteError, match="File too large") as caught:
+        module.save_pretrained(tmp_path / "model")
+    assert caught.value.filename == str(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []

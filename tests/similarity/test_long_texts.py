@@ -123,7 +123,8 @@ def test_a_folder_from_before_the_setting_is_one_that_cut(tmp_path):
     card = json.loads((folder / "card.json").read_text())
     del card["definition"]["parts"][0]["long_texts"]
     del card["definition"]["parts"][1]["kernel"]["long_texts"]
-    (folder / "card.json").write_text(json.dumps(card))
+    del card["content_sha256"]
+    (folder / "card.json").write_text(json.dumps(card | {"format": 1}))
 
     loaded = load_similarity(folder)
     assert loaded.parts[0].long_texts == "cut"

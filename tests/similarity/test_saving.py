@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import sys
@@ -8,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from selip_core.digests import sealed
+from selip_core.errors import WriteError
 from selip_core.findings import Finding, Report
 from selip_core.similarity import (
     MixedSimilarity,
@@ -185,15 +188,69 @@ def test_failure_of_the_swap_puts_the_old_one_back(fitted, tmp_path, monkeypatch
     rename = Path.rename
 
     def failing(path, goal):
-        if path.name.startswith(".new-"):
-            raise OSError("no room")
+        if path.name.startswith(".partial-"):
+            raise OSError(errno.EIO, "no luck", str(path))
         return rename(path, goal)
 
     monkeypatch.setattr(Path, "rename", failing)
-    with pytest.raises(OSError, match="no room"):
+    with pytest.raises(WriteError, match=r"no luck: '.*/fitted'"):
         fitted.save(target, overwrite=True)
     assert list(tmp_path.iterdir()) == [target]
     assert torch.equal(tables(load_similarity(target)), tables(fitted))
+
+
+def test_what_a_kill_between_the_renames_left_is_read_and_replaced(fitted, reports, tmp_path):
+    target = tmp_path / "fitted"
+    fitted.save(target)
+    old = target.rename(tmp_path / ".old-0123456789ab-fitted")
+    (tmp_path / ".partial-0123456789ab-fitted").mkdir()
+    assert torch.equal(tables(load_similarity(target)), tables(fitted))
+    assert old.is_dir()  # reading changes nothing
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        fitted.save(target)
+    assert torch.equal(tables(load_similarity(target)), tables(fitted))
+    assert not old.exists()
+    fitted.save(target, overwrite=True)
+    assert len(load_similarity(target).index) == len(reports)
+
+
+def test_a_full_disk_keeps_what_was_to_be_replaced(fitted, reports, folder, limit_file_size):
+    fitted.save(folder)
+    more = [
+        Report(id=f"new {number}", findings=[Finding(site=str(number))]) for number in range(99)
+    ]
+    larger = SyntaxSimilarity(KERNEL).fit([*reports, *more])
+    with limit_file_size(3000), pytest.raises(WriteError, match="File too large") as caught:
+        larger.save(folder, overwrite=True)
+    assert caught.value.filename == str(folder)
+    assert list(folder.parent.iterdir()) == [folder]
+    assert torch.equal(tables(load_similarity(folder)), tables(fitted))
+
+
+def test_cards_of_format_1_are_read(fitted, folder):
+    fitted.save(folder)
+    card = json.loads((folder / "card.json").read_text("utf-8"))
+    del card["content_sha256"]
+    (folder / "card.json").write_text(json.dumps(card | {"format": 1}))
+    assert torch.equal(tables(load_similarity(folder)), tables(fitted))
+
+
+def test_a_number_changed_on_the_card_is_found(fitted, folder):
+    fitted.save(folder)
+    text = (folder / "card.json").read_text("utf-8")
+    for old, new in (('"reports": ', '"reports": 1'), ('"format": 2', '"format": 1')):
+        assert old in text
+        (folder / "card.json").write_text(text.replace(old, new), "utf-8")
+        with pytest.raises(ValueError, match=r"card\.json is damaged or was edited: .*save again"):
+            load_similarity(folder)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "\0", "[]", '{"format": "2"}', '{"format": []}'])
+def test_rubbish_in_place_of_the_card_is_refused(fitted, folder, text):
+    fitted.save(folder)
+    (folder / "card.json").write_text(text)
+    with pytest.raises(ValueError, match=r"card\.json .*save again"):
+        load_similarity(folder)
 
 
 def test_nothing_fitted_nothing_saved(make, folder):
@@ -257,7 +314,7 @@ def test_ids_in_another_order_are_found(fitted, folder):
 
 def edit_card(folder, **changes):
     card = json.loads((folder / "card.json").read_text(encoding="utf-8")) | changes
-    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    (folder / "card.json").write_text(json.dumps(sealed(card)), encoding="utf-8")
 
 
 def read_tensors(folder):
@@ -278,7 +335,7 @@ def write_tensors(folder, tensors):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "must be of format 1, got 2"),
+        ({"format": 3}, "must be of a format from 1 to 2, got 3"),
         ({"definition": {"kind": "other"}}, "kind must be one of"),
         ({"definition": {"kind": "mixed"}}, "settings of mixed do not fit"),
         ({"definition": {"kind": "mixed", "scales": [2.0], "parts": []}}, "scales"),

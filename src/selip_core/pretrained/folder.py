@@ -1,9 +1,8 @@
 """The folder of a model: ``config.json``, ``model.safetensors`` and the card ``README.md``."""
 
-import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from selip_core._version import __version__
+from selip_core.digests import SEAL, file_digest, require_sealed, sealed
 from selip_core.pretrained.card import ModelCard
 from selip_core.pretrained.card_page import card_page
 from selip_core.pretrained.hub import local_folder
@@ -20,12 +20,17 @@ from selip_core.pretrained.tensors import read_tensors, write_tensors
 
 M = TypeVar("M", bound=nn.Module)
 
-FORMAT = 1
-"""Written into ``config.json``; who reads a lower one only refuses the folder."""
+FORMAT = 2
+"""Written into ``config.json``. Format 1, which is still read, had digests of the weights alone."""
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
+
+_AGAIN = "copy the model's folder again"
+_EDITED = (
+    f"{_AGAIN}; to change a setting, load the model, change it there and save it into a new folder"
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class _Config:
         selip_core: The version that wrote it.
         sha256: Of the weights' file.
         model: Its kind, and what it is built from.
+        files: SHA-256 of each further file that the model is built from, such as the tokenizer's.
+        content_sha256: Of all this but itself.
     """
 
     __pydantic_config__ = STRICT
@@ -44,6 +51,8 @@ class _Config:
     selip_core: str
     sha256: str
     model: Json
+    files: dict[str, str] = field(default_factory=dict)
+    content_sha256: str | None = None
 
 
 def write_model(module: nn.Module, folder: Path, card: ModelCard | None = None) -> None:
@@ -51,12 +60,15 @@ def write_model(module: nn.Module, folder: Path, card: ModelCard | None = None) 
 
     Raises:
         ValueError: If the model cannot be built again from what JSON holds.
+        OSError: If a file cannot be written.
     """
     kind = kind_of(module)
+    others = _files(folder)
     model = describe(module, folder)
+    files = {name: file_digest(folder / name) for name in sorted(_files(folder) - others)}
     write_tensors(module, folder / WEIGHTS)
-    config = _Config(FORMAT, __version__, _digest(folder / WEIGHTS), model)
-    text = json.dumps(asdict(config), indent=2, ensure_ascii=False, allow_nan=False)
+    config = asdict(_Config(FORMAT, __version__, file_digest(folder / WEIGHTS), model, files))
+    text = json.dumps(sealed(config), indent=2, ensure_ascii=False, allow_nan=False)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
     page = card_page(card or ModelCard(), kind, kind.facts(module), kind.sources(module))
     (folder / CARD).write_text(page, encoding="utf-8")
@@ -83,6 +95,7 @@ def load_model(
             f"{config.model.get('kind')!r}; load it by that class"
         )
     _require_digest(folder / WEIGHTS, config.sha256)
+    _require_files(folder, config.files)
     prefix, values, where = found
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         module = build(values, folder, where)
@@ -121,11 +134,14 @@ def _read_config(folder: Path) -> _Config:
     number = values.get("format")
     if not isinstance(number, int) or "model" not in values:
         raise ValueError(f"{path} is not that of a model which selip-core saved")
-    if number != FORMAT:
+    if number not in range(1, FORMAT + 1):
         raise ValueError(
-            f"{path} has format {number}, and this selip-core {__version__} reads {FORMAT}; "
-            f"install a version that reads it, such as {values.get('selip_core')}, its writer's"
+            f"{path} has format {number}, and this selip-core {__version__} reads formats 1 to "
+            f"{FORMAT}; install a version that reads it, such as {values.get('selip_core')}, its "
+            "writer's"
         )
+    if number > 1 or SEAL in values:
+        require_sealed(values, path, _EDITED)
     return read_as(_Config, values, f"{path} $")
 
 
@@ -150,17 +166,22 @@ def _part(
     return None
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def _require_digest(path: Path, digest: Any) -> None:
+def _require_files(folder: Path, files: dict[str, str]) -> None:
+    """Refuse changed files. A folder without its text side still gives its image encoder."""
+    for name, digest in files.items():
+        if (folder / name.split("/")[0]).exists():
+            _require_digest(folder / name, digest)
+
+
+def _require_digest(path: Path, digest: str) -> None:
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; copy the model's folder again")
-    own = _digest(path)
+        raise FileNotFoundError(f"{path} is missing; {_AGAIN}")
+    own = file_digest(path)
     if own != digest:
         raise ValueError(
-            f"{path} is damaged: its SHA-256 is {own}, and {CONFIG} says {digest}; copy the "
-            "model's folder again"
+            f"{path} is damaged: its SHA-256 is {own}, and {CONFIG} says {digest}; {_AGAIN}"
         )

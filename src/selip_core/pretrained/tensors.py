@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from selip_core.tensor_files import save_tensors
+
 _LAYOUTS: dict[int, torch.memory_format] = {
     4: torch.channels_last,
     5: torch.channels_last_3d,
@@ -24,9 +26,8 @@ def write_tensors(module: nn.Module, path: Path) -> None:
 
     Raises:
         ValueError: If its state holds anything but tensors.
+        WriteError: If the file cannot be written.
     """
-    from safetensors.torch import save_file
-
     tensors = {name: value.detach() for name, value in _distinct(_state(module)).items()}
     facts = {
         _CHANNELS_LAST: json.dumps([name for name in tensors if _is_channels_last(tensors[name])]),
@@ -36,7 +37,7 @@ def write_tensors(module: nn.Module, path: Path) -> None:
     if grids:
         facts[GRID] = json.dumps(grids[0])
     copies = {name: _copy(tensor) for name, tensor in tensors.items()}
-    save_file(copies, path, {"format": "pt", **facts})
+    save_tensors(copies, path, {"format": "pt", **facts})
 
 
 def read_tensors(module: nn.Module, path: Path, prefix: str = "") -> None:

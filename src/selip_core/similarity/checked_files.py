@@ -1,9 +1,10 @@
 """JSON files, and digests by which damage to any file is found."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
+
+from selip_core.digests import file_digest
 
 AGAIN = "fit and save again"
 
@@ -22,25 +23,11 @@ def read_json(path: Path, kind: type) -> Any:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, RecursionError, FileNotFoundError) as error:
         raise ValueError(f"{path} is missing or damaged; {AGAIN}") from error
     if not isinstance(content, kind):
         raise ValueError(f"{path} must hold a JSON {kind.__name__}; {AGAIN}")
     return content
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal digits.
-
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp()) / "empty"
-        >>> file.touch()
-        >>> file_digest(file)[:8]
-        'e3b0c442'
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def require_digest(path: Path, digest: Any) -> None:

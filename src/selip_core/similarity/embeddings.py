@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from selip_core.files import writing
 from selip_core.model_folders import require_plain_sentence_model
 from selip_core.similarity.embedding_cache import EmbeddingCache
 from selip_core.similarity.long_texts import LongTexts, TextReader
@@ -232,7 +233,8 @@ def _is_sentence_transformer(encoder: Any) -> bool:
 def _hash_of_model(model: Any) -> str:
     """Return the hash of the files that the model would be saved to, and what these leave out."""
     with tempfile.TemporaryDirectory() as folder, _settled(model.tokenizer):
-        model.save(folder, create_model_card=False, safe_serialization=True)
+        with writing(folder):
+            model.save(folder, create_model_card=False, safe_serialization=True)
         files = _hash_of_files(Path(folder))
     return hashlib.sha256(f"{files} {model.truncate_dim}".encode()).hexdigest()
 

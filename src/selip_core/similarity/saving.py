@@ -4,8 +4,6 @@ import datetime
 import hashlib
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -16,24 +14,21 @@ import torch
 from torch import Tensor
 
 from selip_core._version import __version__
-from selip_core.files import atomic_folder
-from selip_core.similarity.checked_files import (
-    AGAIN,
-    file_digest,
-    read_json,
-    require_digest,
-    write_json,
-)
+from selip_core.digests import SEAL, file_digest, require_sealed, sealed
+from selip_core.files import atomic_folder, remove_partial_files, replaced_folder
+from selip_core.similarity.checked_files import AGAIN, read_json, require_digest, write_json
+from selip_core.tensor_files import save_tensors
 
 Json: TypeAlias = dict[str, Any]
 """What JSON can hold."""
 
-FORMAT = 1
-"""Written into the card; a reader of another number refuses the folder."""
+FORMAT = 2
+"""Written into the card. Format 1, which is still read, had no digest of the card itself."""
 
 CARD = "card.json"
 _IDS = "ids.json"
 _TENSORS = "tensors.safetensors"
+_DAY = 86400.0
 _PACKAGES = ("torch", "safetensors", "rapidfuzz", "sentence-transformers", "transformers")
 _ON_CARD: dict[str, type] = {
     "definition": dict,
@@ -131,24 +126,29 @@ def write_saved(
 
     Raises:
         FileExistsError: If there is something else, or a saved similarity and not ``overwrite``.
+        WriteError: If it cannot be written; what it was to replace stays.
     """
     folder = Path(folder)
     replaces = require_free(folder, overwrite)
-    new = folder.with_name(f".new-{uuid.uuid4().hex[:12]}-{folder.name}") if replaces else folder
-    with atomic_folder(new) as temporary:
+    with atomic_folder(folder, replace=replaces) as temporary:
         _write_files(temporary, saved, corpus_hash)
     if replaces:
-        _swap(new, folder)
+        remove_partial_files(folder.parent, minimum_age=_DAY)
 
 
 def require_free(folder: str | os.PathLike[str], overwrite: bool = False) -> bool:
     """Refuse a folder that is not to be written; return whether it is to be replaced.
+
+    A folder whose replacement was cut short by a kill gets its name back first.
 
     Raises:
         FileExistsError: If there is something else than a saved similarity or an empty folder, or a
             saved similarity and not ``overwrite``.
     """
     folder = Path(folder)
+    old = replaced_folder(folder)
+    if old is not None:
+        old.rename(folder)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     if not (folder / CARD).is_file():
@@ -175,7 +175,7 @@ def read_saved(folder: str | os.PathLike[str]) -> Saved:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    folder = Path(folder)
+    folder = _present(folder)
     card = read_card(folder)
     for name in (_IDS, _TENSORS):
         require_digest(folder / name, card["sha256"].get(name))
@@ -198,17 +198,19 @@ def read_card(folder: str | os.PathLike[str]) -> Json:
         ValueError: If it is no saved similarity, or of another format.
         FileNotFoundError: If there is no such folder.
     """
-    folder = Path(folder)
+    folder = _present(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; save a similarity there first")
     if not (folder / CARD).is_file():
         raise ValueError(f"{folder} holds no saved similarity: it has no {CARD}")
     card: Json = read_json(folder / CARD, dict)
-    if card.get("format") != FORMAT:
+    if card.get("format") not in range(1, FORMAT + 1):
         raise ValueError(
-            f"{folder / CARD} must be of format {FORMAT}, got {card.get('format')!r}; load it with "
-            f"the version of selip-core that the card names, or {AGAIN}"
+            f"{folder / CARD} must be of a format from 1 to {FORMAT}, got {card.get('format')!r}; "
+            f"load it with the version of selip-core that the card names, or {AGAIN}"
         )
+    if card["format"] > 1 or SEAL in card:
+        require_sealed(card, folder / CARD, AGAIN)
     for name, kind in _ON_CARD.items():
         if not isinstance(card.get(name), kind):
             raise ValueError(f"{folder / CARD} must have a {kind.__name__} {name!r}; {AGAIN}")
@@ -238,10 +240,7 @@ def hash_corpus(ids: Iterable[str], sayings: Iterable[bytes]) -> str:
 
 
 def _write_files(folder: Path, saved: Saved, corpus_hash: str) -> None:
-    from safetensors.torch import save_file
-
-    tensors = {name: tensor.contiguous() for name, tensor in saved.state.tensors.items()}
-    save_file(tensors, folder / _TENSORS)
+    save_tensors(saved.state.tensors, folder / _TENSORS)
     write_json(folder / _IDS, saved.ids)
     card = {
         "format": FORMAT,
@@ -255,7 +254,7 @@ def _write_files(folder: Path, saved: Saved, corpus_hash: str) -> None:
         "tensors": _shapes(saved.state.tensors),
         "sha256": {name: file_digest(folder / name) for name in (_IDS, _TENSORS)},
     }
-    write_json(folder / CARD, card, indent=2)
+    write_json(folder / CARD, sealed(card), indent=2)
 
 
 def _shapes(tensors: dict[str, Tensor]) -> dict[str, str]:
@@ -276,15 +275,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _swap(new: Path, folder: Path) -> None:
-    """Put a folder in the place of another; processes that read the old one keep it."""
-    old = folder.with_name(f".old-{uuid.uuid4().hex[:12]}-{folder.name}")
-    try:
-        folder.rename(old)
-        new.rename(folder)
-    except BaseException:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+def _present(folder: str | os.PathLike[str]) -> Path:
+    """Return the folder, or the one that it was to replace when its writer was killed."""
+    return replaced_folder(folder) or Path(folder)

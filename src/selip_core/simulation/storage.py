@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from selip_core.files import writing
 from selip_core.simulation.study import Study
 
 DESCRIPTION = b"simulated data (selip-core)"
@@ -24,17 +25,22 @@ def study_folder(out: Path, study: str) -> Path:
 
 
 def write_study(out: Path, study: Study) -> None:
-    """Write images, mask and record of a study into a temporary folder, and rename that."""
+    """Write images, mask and record of a study into a temporary folder, and rename that.
+
+    Raises:
+        WriteError: If a file cannot be written.
+    """
     final = study_folder(out, study.visit.study)
     partial = final.with_name(f".{final.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
-        for name, volume in {**study.volumes, MASK_NAME: study.mask}.items():
-            (partial / f"{name}.nii.gz").write_bytes(encode_nifti(volume, study.grid.affine))
-        record = json.dumps(_record(study), ensure_ascii=False)
-        (partial / "study.json").write_text(record, encoding="utf-8")
-        partial.replace(final)
+        with writing(final, partial):
+            partial.mkdir(parents=True)
+            for name, volume in {**study.volumes, MASK_NAME: study.mask}.items():
+                (partial / f"{name}.nii.gz").write_bytes(encode_nifti(volume, study.grid.affine))
+            record = json.dumps(_record(study), ensure_ascii=False)
+            (partial / "study.json").write_text(record, encoding="utf-8")
+            partial.replace(final)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -9,6 +9,7 @@ from typing import Any, Self, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from selip_core.files import writing
 from selip_core.pretrained import PretrainedModule
 from selip_core.pretrained.hub import is_hub_name
 from selip_core.text.arguments import is_count, require_count, require_instance
@@ -186,6 +187,9 @@ class TextEncoder(PretrainedModule):
         Pooling and length are written as sentence-transformers keeps them, so that they need not be
         given again; ``lora`` and ``chunking`` do.
 
+        Raises:
+            WriteError: If a file cannot be written.
+
         Example:
             >>> import tempfile
             >>> from importlib.resources import files
@@ -196,9 +200,10 @@ class TextEncoder(PretrainedModule):
             >>> other.load_state_dict(encoder.state_dict())
             <All keys matched successfully>
         """
-        self.tokenizer.save_pretrained(folder)
-        self.backbone.config.save_pretrained(folder)
-        self._sentence.write(Path(folder), self.backbone.config.hidden_size)
+        with writing(folder):
+            self.tokenizer.save_pretrained(folder)
+            self.backbone.config.save_pretrained(folder)
+            self._sentence.write(Path(folder), self.backbone.config.hidden_size)
 
     def unknown_token_share(self, texts: Sequence[str]) -> float:
         """Return the share of the texts' tokens that the tokenizer does not know, in ``[0, 1]``.

@@ -102,9 +102,11 @@ def convert_weights(
         "metadata": {"source_sha256": digest, "converted_by": f"selip-core {__version__}"},
     }
     with atomic_path(target) as temporary:
+        temporary.touch()
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         answer = _unpickle(task | {"target": str(temporary.resolve())}, source)
         formats = recognised_formats(read_weights(temporary).tensors, prefix)
-        temporary.chmod(stat.S_IMODE(source.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR)
+        temporary.chmod(mode)  # that of a new file; safetensors makes one for its owner alone
     answer["types"] = tuple(answer["types"])
     return Conversion(**answer, formats=tuple(formats))
 
