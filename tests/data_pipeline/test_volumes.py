@@ -1,12 +1,9 @@
 import gzip
-import shutil
 
 import nibabel
 import numpy as np
 import pytest
 import torch
-from pydicom import dcmread
-from pydicom.data import get_testdata_file
 
 from selip_core.data import read_volume
 from selip_core.errors import DataError
@@ -33,19 +30,6 @@ def save(path, voxels, affine=None, **header):
 
 def noise(*shape):
     return np.random.default_rng(0).random(shape, dtype=np.float32)
-
-
-def series(folder, positions, **tags):
-    """Write pydicom's MR slice once per position along its normal, in scanner order."""
-    folder.mkdir()
-    for number, position in enumerate(positions):
-        dataset = dcmread(get_testdata_file("MR_small.dcm"))
-        dataset.ImagePositionPatient = [-83.9, -91.2, position]
-        dataset.InstanceNumber = number + 1
-        for keyword, values in tags.items():
-            setattr(dataset, keyword, values[number])
-        dataset.save_as(folder / f"{len(positions) - number}.dcm")
-    return folder
 
 
 def test_nifti_is_scaled_once(tmp_path):
@@ -152,73 +136,3 @@ def test_singular_affine(tmp_path):
     header.set_sform(np.diag([1.0, 1.0, 0.0, 1.0]), code=1)
     nibabel.save(nibabel.Nifti1Image(noise(4, 4, 4), None, header), tmp_path / "a.nii")
     assert "affine is singular" in message_of(tmp_path / "a.nii")
-
-
-def test_dicom_series_lies_where_its_tags_say(tmp_path):
-    folder = series(tmp_path / "s", [0.0, 2.5, 5.0, 7.5])
-    volume = read_volume(folder, WHERE)
-    assert volume.shape == (1, 64, 64, 4)
-    # Columns of the slice run to the patient's left and rows to the back: both negative in RAS.
-    expected = [[-0.3125, 0, 0, 83.9], [0, -0.3125, 0, 91.2], [0, 0, 2.5, 0], [0, 0, 0, 1]]
-    torch.testing.assert_close(volume.affine, torch.tensor(expected, dtype=torch.float64))
-    pixels = dcmread(get_testdata_file("MR_small.dcm")).pixel_array.T.astype(np.float32)
-    torch.testing.assert_close(volume.as_tensor()[0, :, :, 2], torch.from_numpy(pixels))
-
-
-def test_dicom_is_rescaled_once(tmp_path):
-    (tmp_path / "s").mkdir()
-    shutil.copy(get_testdata_file("CT_small.dcm"), tmp_path / "s")
-    dataset = dcmread(get_testdata_file("CT_small.dcm"))
-    volume = read_volume(tmp_path / "s", WHERE).as_tensor()
-    hounsfield = dataset.pixel_array.T.astype(np.float32) + float(dataset.RescaleIntercept)
-    torch.testing.assert_close(volume[0, :, :, 0], torch.from_numpy(hounsfield))
-
-
-def test_single_sagittal_slice_has_its_own_normal(tmp_path):
-    folder = series(
-        tmp_path / "s", [0.0], ImageOrientationPatient=[[0, 1, 0, 0, 0, -1]], SliceThickness=[4.0]
-    )
-    affine = read_volume(folder, WHERE).affine
-    # Columns run back (LPS y), rows down; their cross product (-1, 0, 0) in LPS is right in RAS.
-    torch.testing.assert_close(affine[:3, 2], torch.tensor([4.0, 0.0, 0.0], dtype=torch.float64))
-
-
-@pytest.mark.parametrize(
-    ("positions", "tags", "message"),
-    [
-        ([0, 2, 6, 8], {}, "not evenly spaced"),
-        ([0, 2, 2, 4], {}, "not evenly spaced"),
-        ([0, 4, 2, 6], {}, "not evenly spaced"),
-        ([0, 2], {"SeriesInstanceUID": ["1.2", "1.3"]}, "slices differ in SeriesInstanceUID"),
-        ([0, 2], {"PixelSpacing": [[1, 1], [2, 2]]}, "slices differ in PixelSpacing"),
-        ([0, 2], {"InstanceNumber": [None, 1]}, "a slice has no InstanceNumber"),
-        ([0, 2], {"ImageOrientationPatient": [None, None]}, "no ImageOrientationPatient"),
-        ([0, 2], {"SamplesPerPixel": [3, 3]}, "expected one grey channel"),
-        ([0], {"SliceThickness": [None], "SpacingBetweenSlices": [None]}, "without SliceThickness"),
-    ],
-)
-def test_series_that_monai_would_stack_wrongly(tmp_path, positions, tags, message):
-    assert message in message_of(series(tmp_path / "s", positions, **tags))
-
-
-def test_multi_frame_dicom(tmp_path):
-    (tmp_path / "s").mkdir()
-    shutil.copy(get_testdata_file("liver_1frame.dcm"), tmp_path / "s")
-    assert "convert the series to NIfTI" in message_of(tmp_path / "s")
-
-
-def test_truncated_dicom(tmp_path):
-    (tmp_path / "s").mkdir()
-    shutil.copy(get_testdata_file("MR_truncated.dcm"), tmp_path / "s")
-    assert "truncated, damaged" in message_of(tmp_path / "s")
-
-
-def test_folder_without_dicom(tmp_path):
-    (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "notes.txt").write_text("x")
-    assert "expected a folder with DICOM files" in message_of(tmp_path / "s")
-
-
-def test_folder_name_that_monai_takes_for_a_pattern(tmp_path):
-    folder = series(tmp_path / "s[1]", [0.0, 1.0])
-    assert "folder names must not hold '['" in message_of(folder)

@@ -1,123 +1,120 @@
-"""A folder with one DICOM series, checked before MONAI stacks its slices."""
+"""A folder with one DICOM series, read as one volume."""
 
-import re
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from selip_core._optional import require
-from selip_core.data._unusable import UnusableVolumeError
+from selip_core.data._quiet import quiet_readers
+from selip_core.data._unusable import UnusableVolumeError, limit_bytes
+from selip_core.data.dicom_files import (
+    DicomFolder,
+    counted,
+    group_series,
+    images_below,
+    list_dicom,
+)
+from selip_core.data.dicom_geometry import DCM2NIIX, grid_of
+from selip_core.data.dicom_header import DicomImage
+from selip_core.data.dicom_pixels import read_slices, require_grey, require_none_damaged
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from monai.data import MetaTensor
 
-_GEOMETRY = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "InstanceNumber")
-_EQUAL = ("SeriesInstanceUID", "Rows", "Columns", "PixelSpacing", "ImageOrientationPatient")
 
-
-def read_dicom(folder: Path) -> "MetaTensor":
+def read_dicom(folder: Path, limit: int | None = None) -> "MetaTensor":
     """Return the image (1, i, j, k), float32, rescaled once per slice, with its affine in RAS mm.
 
-    MONAI sorts slices by instance number and takes their distance from the first and the last one.
-    That is right only for one series of evenly spaced slices, which is checked here. Of a single
-    slice it does not know the direction across: that comes from its orientation and thickness.
+    ``i`` is the column of a slice, ``j`` its row; ``k`` follows the positions along the normal.
+
+    Args:
+        folder: Its regular files are the series, whatever their names; see
+            :func:`~selip_core.data.dicom_files.list_dicom`.
+        limit: Bytes of voxels at most; by default
+            :func:`~selip_core.data._unusable.limit_bytes`.
 
     Raises:
         UnusableVolumeError: If the folder does not hold exactly one series of whole, parallel,
-            evenly spaced slices in one channel.
+            evenly spaced slices of one grey volume in one unit.
         ImportError: Without pydicom (extra ``dicom``).
     """
     require("pydicom", "dicom")
-    from monai.data import MetaTensor, PydicomReader
-
-    headers = _read_headers(folder)
-    _require_geometry(headers)
-    _require_one_series(headers)
-    _require_even_spacing(headers)
-    reader = PydicomReader(fname_regex=None)  # type: ignore[arg-type]  # None: by content
-    voxels, meta = reader.get_data(reader.read(folder))
-    voxels = np.asarray(voxels, dtype=np.float32)
-    affine = np.asarray(meta["affine"], dtype=np.float64)
-    if len(headers) == 1:
-        voxels = voxels[..., None]
-        affine[:3, 2] = _across(headers[0])
-    return MetaTensor(torch.from_numpy(voxels[None]), affine=torch.from_numpy(affine))
+    limit = limit_bytes() if limit is None else limit
+    with quiet_readers():
+        images = _only_series(folder, limit)
+        return read_series(images, limit)
 
 
-def _read_headers(folder: Path) -> list[Any]:
-    import pydicom
-    from pydicom.misc import is_dicom
+def read_series(images: "Sequence[DicomImage]", limit: int) -> "MetaTensor":
+    """Return the volume of one series, as :func:`read_dicom` does.
 
-    headers = [
-        pydicom.dcmread(path, stop_before_pixels=True)
-        for path in sorted(folder.iterdir())
-        if path.is_file() and is_dicom(path)
-    ]
-    if re.search(r"[\[*?]", str(folder)):
-        raise UnusableVolumeError("folder names must not hold '[', '*' or '?'; rename it")
-    if not headers:
-        raise UnusableVolumeError("expected a folder with DICOM files, found none in it")
-    return headers
+    Raises:
+        UnusableVolumeError: If the images are not the slices of one volume.
+    """
+    from monai.data import MetaTensor
 
-
-def _require_geometry(headers: Sequence[Any]) -> None:
-    for keyword in _GEOMETRY:
-        if any(header.get(keyword) in (None, "") for header in headers):
-            raise UnusableVolumeError(
-                f"a slice has no {keyword}, so its place is unknown (multi-frame files store it "
-                "elsewhere); convert the series to NIfTI, with dcm2niix for one"
-            )
-    if any(header.get("SamplesPerPixel", 1) != 1 for header in headers):
-        raise UnusableVolumeError("expected one grey channel, got a colour image; leave it out")
+    require_grey(images)
+    grid = grid_of(images)
+    slices = read_slices([images[index] for index in grid.order], limit)
+    voxels = torch.from_numpy(np.ascontiguousarray(slices.transpose(2, 1, 0)))
+    return MetaTensor(voxels[None], affine=torch.from_numpy(grid.affine))
 
 
-def _require_one_series(headers: Sequence[Any]) -> None:
-    for keyword in _EQUAL:
-        if any(not _alike(header.get(keyword), headers[0].get(keyword)) for header in headers):
-            raise UnusableVolumeError(
-                f"slices differ in {keyword}; put each series into a folder of its own"
-            )
-
-
-def _alike(first: Any, second: Any) -> bool:
-    if isinstance(first, str) or first is None or second is None:
-        return bool(first == second)
-    return bool(np.allclose(np.asarray(first, float), np.asarray(second, float), atol=1e-3))
-
-
-def _require_even_spacing(headers: Sequence[Any], tolerance: float = 0.05) -> None:
-    """Refuse gaps that differ from the median gap by more than this share of it."""
-    ordered = sorted(headers, key=lambda header: int(header.InstanceNumber))
-    places = [
-        float(np.dot(_normal(header), np.asarray(header.ImagePositionPatient, dtype=float)))
-        for header in ordered
-    ]
-    gaps = np.diff(places)
-    if not len(gaps):
-        return
-    middle = float(np.median(gaps))
-    if middle == 0.0 or np.any(np.abs(gaps - middle) > tolerance * abs(middle)):
+def _only_series(folder: Path, limit: int) -> "Sequence[DicomImage]":
+    found = list_dicom(folder, limit)
+    total = len(found.images) + found.damaged.total()
+    require_none_damaged(found.damaged, total)
+    if not found.images:
+        raise UnusableVolumeError(_why_none(folder, found, limit))
+    series = group_series(found.images)
+    if len(series) > 1:
+        counts = " and ".join(str(len(images)) for images in series.values())
         raise UnusableVolumeError(
-            "slices in the order of their instance numbers are not evenly spaced: one is missing "
-            "or stands twice, or two series are mixed; complete or separate them"
+            f"expected one series, got {len(series)} (SeriesInstanceUID) of {counts} images; put "
+            f"each into a folder of its own, or convert them to one NIfTI file each: {DCM2NIIX}"
         )
+    (uid,) = series
+    elsewhere = sum(bool(uid) and image.series == uid for image in images_below(folder, limit))
+    if elsewhere:
+        raise UnusableVolumeError(
+            f"{elsewhere} more images of this series lie in subfolders; put all of them into one "
+            "folder, or copies elsewhere"
+        )
+    return found.images
 
 
-def _normal(header: Any) -> NDArray[np.float64]:
-    """Return the unit normal of a slice in DICOM's patient coordinates (LPS)."""
-    orientation = np.asarray(header.ImageOrientationPatient, dtype=float)
-    normal: NDArray[np.float64] = np.cross(orientation[:3], orientation[3:])
-    return normal
+def _why_none(folder: Path, found: DicomFolder, limit: int) -> str:
+    """Return why a folder has no images, and what to do."""
+    if found.objects:
+        return (
+            f"expected images, found only objects without pixels ({counted(found.objects)}); name "
+            "the folder of the images"
+        )
+    kinds = Counter(_kind(path.name, head) for path, head in found.others.items())
+    for kind, remedy in _REMEDIES.items():
+        if kinds[kind]:
+            return f"expected DICOM files, found {kinds[kind]} {kind}; {remedy}"
+    if any(True for _ in images_below(folder, limit)):
+        return "the DICOM files lie in its subfolders; name the subfolder that holds the series"
+    if not found.others:
+        return "expected a folder with DICOM files, found it empty; copy the series again"
+    return f"expected a folder with DICOM files, found none among {len(found.others)} files"
 
 
-def _across(header: Any) -> NDArray[np.float64]:
-    """Return the step from a single slice to where the next would be: RAS, mm."""
-    thickness = header.get("SpacingBetweenSlices") or header.get("SliceThickness")
-    if not thickness:
-        raise UnusableVolumeError("a single slice without SliceThickness; its size is unknown")
-    to_ras = np.array([-1.0, -1.0, 1.0])
-    return np.asarray(_normal(header) * to_ras * float(thickness), dtype=np.float64)
+_REMEDIES = {
+    "NIfTI files": "name the file in place of its folder",
+    "compressed files or archives": "unpack them",
+}
+
+
+def _kind(name: str, head: bytes) -> str:
+    if name.lower().endswith((".nii", ".nii.gz")):
+        return "NIfTI files"
+    if head[:2] in (b"\x1f\x8b", b"PK", b"BZ", b"7z") or head[:6] == b"\xfd7zXZ\x00":
+        return "compressed files or archives"
+    return "other"
