@@ -97,3 +97,43 @@ def ranks(
         for process in processes:
             process.kill()
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.fixture(scope="session")
+def weight_layouts() -> dict[str, tuple[Any, dict[str, Any]]]:
+    """For each published layout of weights, what makes an encoder, and a file's tensors for it."""
+    pytest.importorskip("dynamic_network_architectures")
+    import torch
+
+    from selip_core import create_image_encoder
+
+    made: dict[str, tuple[Any, dict[str, Any]]] = {}
+    resnet = ("resnet10", {"width": 1 / 16})
+    vit = ("vit_small", {"width": 1 / 8, "layers": 4, "native_size": (32, 32, 32)})
+    for layout, (name, options), prefix, rest in (
+        ("selip", resnet, "", {}),
+        ("medicalnet", resnet, "module.", {"module.conv_seg.0.weight": 3}),
+        ("monai-resnet", resnet, "", {"fc.weight": 3}),
+        ("brainiac", resnet, "backbone.", {"projection_head.0.weight": 3}),
+        ("monai-vit", vit, "vit.", {"out.conv.conv.weight": 3}),
+        ("mae", vit, "encoder.", {"decoder_embed.weight": 3}),
+        ("monai-swin", ("swin_tiny", {"width": 1 / 2}), "swinViT.", {"out.conv.conv.bias": 3}),
+        ("openmind", ("resenc_unet", {"width": 1 / 16}), "encoder.", {"decoder.seg.weight": 3}),
+    ):
+        torch.manual_seed(0)
+
+        def make(name: str = name, options: dict[str, Any] = options) -> Any:
+            return create_image_encoder(name, embed_dim=6, **options)
+
+        state = make().state_dict()
+        tensors = {key: value + 0.01 for key, value in state.items() if value.is_floating_point()}
+        tensors = {key: tensors.get(key, value).clone() for key, value in state.items()}
+        if layout != "selip":
+            start = "network."
+            tensors = {
+                prefix + key.removeprefix(start): value
+                for key, value in tensors.items()
+                if key.startswith(start)
+            }
+        made[layout] = make, tensors | {key: torch.ones(size) for key, size in rest.items()}
+    return made

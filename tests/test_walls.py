@@ -23,6 +23,7 @@ FOUNDATION = {
     "strict_json",
     "tensor_files",
     "validation_messages",
+    "weight_values",
 }
 MAY_IMPORT = {
     "findings": set(),

@@ -1,10 +1,12 @@
 """Encoders, decoders and the encoder of T5: read as transformers and sentence-transformers do."""
 
 import json
+import re
 import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer, BartConfig, CLIPConfig, T5EncoderModel
 
@@ -221,4 +223,36 @@ def test_quantized_weights_are_refused(make_model, tmp_path):
     config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_8bit": True}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"is quantized: choose"):
+        TextEncoder(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda t: t * torch.nan, r"NaN or infinite: \S+.*diverged"),
+        (torch.zeros_like, r"all zero, which they are not in a new encoder: \S+"),
+        (lambda t: (t * 100).to(torch.int8), r"whole numbers throughout.*: \S+.*dequantise it"),
+    ],
+)
+def test_weights_that_no_trained_network_has_are_refused(
+    make_model, family, tmp_path, change, told
+):
+    folder = shutil.copytree(make_model(family), tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    wide = {k for k, t in tensors.items() if t.ndim == 2 and not re.search("emb|wt|wp|shared", k)}
+    one = min(key for key in wide if not re.search("relative|decoder|pooler", key))
+    save_file(tensors | {one: change(tensors[one])}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(
+        ValueError, match=rf"(?s)the text model .*model' holds values that no .*{told}"
+    ):
+        TextEncoder(folder)
+    assert TextEncoder(folder, pretrained=False).pretrained is False
+
+
+def test_weights_under_other_names_are_not_drawn_at_random(make_model, family, tmp_path):
+    folder = shutil.copytree(make_model(family), tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    wrapped = {f"_orig_mod.{key}": tensor for key, tensor in tensors.items()}
+    save_file(wrapped, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"lack \d+ tensors of the text model.*_orig_mod"):
         TextEncoder(folder)

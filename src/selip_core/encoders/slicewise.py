@@ -111,15 +111,17 @@ class SliceEncoder(ImageEncoder):
                 as in the published weights.
 
         Raises:
-            ValueError: If the file is not of safetensors, if timm publishes none, or if it does not
-                fit.
+            ValueError: If the file is not of safetensors, if timm publishes none, if it does not
+                fit, or if its values are such as no trained network has; nothing is loaded then.
             OSError: If there is no such file, or if the hub cannot be reached.
         """
         model = self._model
         weights = (
             published_timm_weights(model) if file is None else read_timm_weights(model, Path(file))
         )
-        self.network.load_state_dict(weights.load(model, classes).state_dict())
+        trained = weights.load(model, classes).state_dict()
+        weights.require_usable(self, trained)
+        self.network.load_state_dict(trained)
         self.spec = replace(self.spec, weights=weights.source, intensity=weights.intensity)
         return self
 

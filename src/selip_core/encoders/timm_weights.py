@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+import torch
 from torch import Tensor, nn
 
+from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.timm_network import TimmModel, require_timm
 from selip_core.encoders.trained import PICKLED, pickled_error
 from selip_core.pretrained.folder import WEIGHTS
@@ -14,6 +16,7 @@ from selip_core.pretrained.hub import hub_file
 from selip_core.pretrained.source import WeightsSource
 
 ENDING = ".safetensors"
+_FLOATS = frozenset({"weight", "bias", "running_mean", "running_var"})
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,27 @@ class TimmWeights:
             raise ValueError(
                 f"{self.source.name} does not fit timm's {model.name}: {error}"
             ) from error
+
+    def require_usable(self, encoder: ImageEncoder, trained: Mapping[str, Tensor]) -> None:
+        """Refuse values that no trained network has.
+
+        Args:
+            encoder: The encoder, before it has them.
+            trained: The values, by their names in ``encoder.network``.
+
+        Raises:
+            ValueError: If there are some; the message has the names.
+        """
+        from selip_core.encoders.weights.matching import Match
+        from selip_core.encoders.weights.network import places
+        from selip_core.encoders.weights.values import wrong_values
+        from selip_core.weight_values import described
+
+        named = {f"network.{name}": tensor for name, tensor in trained.items()}
+        own = [place for place in places(encoder) if place.name in named]
+        problems = wrong_values(encoder, Match([(place, named[place.name]) for place in own]))
+        if problems:
+            raise ValueError(f"{self.source.name} {described(problems)}")
 
 
 def read_timm_weights(model: TimmModel, file: Path) -> TimmWeights:
@@ -86,12 +110,21 @@ def published_timm_weights(model: TimmModel) -> TimmWeights:
 
 def _read(file: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
     """Return tensors by timm's names, and what the header tells."""
+    from selip_core.encoders.weights.errors import no_floats
     from selip_core.encoders.weights.file import read_weights
+    from selip_core.encoders.weights.values import wrong_types
+    from selip_core.encoders.weights.wrappers import unwrap
 
     read = read_weights(file)
     if not read.tensors:
         raise ValueError(f"{file} holds no tensors")
-    return require_timm().models.clean_state_dict(read.tensors), read.metadata
+    tensors = require_timm().models.clean_state_dict(
+        unwrap(read.tensors, (), file=file.name).tensors
+    )
+    floats = {name: torch.empty(0) for name in tensors if name.rpartition(".")[2] in _FLOATS}
+    if wrong := wrong_types(tensors, {name: name for name in tensors}, floats):
+        raise no_floats(file.name, wrong)
+    return tensors, read.metadata
 
 
 def _intensity(model: TimmModel) -> str:

@@ -1,15 +1,16 @@
 """The error of weights that do not fit, and why they may not."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.resnet_network import STEMS
 from selip_core.encoders.weights.report import LoadReport, listed, percent
+from selip_core.weight_values import INTEGER, REMEDIES, described
 
 
 class WeightsError(ValueError):
-    """The weights of a file fit an encoder too little; nothing was loaded.
+    """The weights of a file do not fit an encoder, or are no weights; nothing was loaded.
 
     Attributes:
         report: What would have been loaded.
@@ -81,6 +82,29 @@ def fits_in_part(
         f"\n  likely cause: {'; '.join(causes)}"
         "\n  load_weights(..., partial_layers=True) loads the rest all the same",
     )
+
+
+def no_floats(file: str, names: Sequence[str]) -> ValueError:
+    """Return the error of tensors of another type than floating point.
+
+    Args:
+        file: The name of the file.
+        names: Names in the file, with their types.
+    """
+    return ValueError(
+        f"{file} holds other values than floating point where the encoder has weights, so nothing "
+        f"was loaded\n  {INTEGER}: {listed(names)}\n  likely cause: {REMEDIES[INTEGER]}"
+    )
+
+
+def unusable_values(report: LoadReport, problems: Mapping[str, Sequence[str]]) -> WeightsError:
+    """Return the error of values that no trained network has.
+
+    Args:
+        report: What would have been loaded.
+        problems: Names in the encoder, by what is wrong with their values.
+    """
+    return WeightsError(report, described(problems))
 
 
 def _bias(encoder: ImageEncoder) -> str:

@@ -1,7 +1,7 @@
 """How a published file of weights is laid out, and what is known about it."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -12,8 +12,8 @@ Tensors = dict[str, Tensor]
 Fit = Callable[[Tensors, Tensors], "Fitted"]
 """Fits a file's tensors to an encoder's, both under the encoder's names."""
 
-WRAPPERS = re.compile(r"(?:(?:module|_orig_mod)\.)+")
-"""What DistributedDataParallel and ``torch.compile`` put before every name."""
+MODULE = "module"
+"""The name under which DistributedDataParallel and others keep the network that they wrap."""
 
 
 @dataclass(frozen=True)
@@ -88,25 +88,49 @@ class WeightFormat:
             _any(pattern, names) for pattern in self.foreign
         )
 
-    def rename(self, names: Iterable[str]) -> Renamed:
-        """Sort the names of a file."""
+    def rename(self, names: Iterable[str], known: Collection[str] = ()) -> Renamed:
+        """Sort the names of a file.
+
+        A level called ``module`` is a wrapper's, unless ``known``, the encoder's names, have it.
+        """
         kept, ignored = {}, []
         for name in names:
-            own = self._strip(name)
-            if any(re.match(pattern, own) for pattern in self.ignored):
+            ways = self._ways(name)
+            target = next((way for way in map(self._named, ways) if way in known), None)
+            if target is None and any(re.match(pattern, ways[-1]) for pattern in self.ignored):
                 ignored.append(name)
-                continue
-            own = self.root + own
-            for pattern, replacement in self.renames:
-                own = re.sub(pattern, replacement, own)
-            kept[name] = own
+            elif target is None:
+                target = self._named(ways[-1])
+                plain = self._named(without_modules(ways[-1]))
+                kept[name] = plain if plain in known else target
+            else:
+                kept[name] = target
         return Renamed(kept, tuple(ignored))
 
-    def _strip(self, name: str) -> str:
-        patterns = [WRAPPERS.pattern, *self.prefixes]
-        while found := next(filter(None, (re.match(p, name) for p in patterns)), None):
-            name = name[found.end() :]
+    def _named(self, name: str) -> str:
+        name = self.root + name
+        for pattern, replacement in self.renames:
+            name = re.sub(pattern, replacement, name)
         return name
+
+    def _ways(self, name: str) -> list[str]:
+        """The name and what remains of it as one prefix after another is stripped."""
+        patterns = [r"module\.", *self.prefixes]
+        ways = [name]
+        while found := next(filter(None, (re.match(p, ways[-1]) for p in patterns)), None):
+            ways.append(ways[-1][found.end() :])
+        return ways
+
+
+def without_modules(name: str) -> str:
+    """Return a name without the levels that are called ``module``.
+
+    Example:
+        >>> without_modules("network.module.layer1.0.weight")
+        'network.layer1.0.weight'
+    """
+    *levels, last = name.split(".")
+    return ".".join([*(level for level in levels if level != MODULE), last])
 
 
 def _any(pattern: str, names: Iterable[str]) -> bool:

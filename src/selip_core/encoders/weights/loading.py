@@ -12,14 +12,22 @@ from selip_core.encoders.interface import ImageEncoder
 from selip_core.encoders.spec import ImageEncoderSpec, Size
 from selip_core.encoders.trained import find_weights
 from selip_core.encoders.weights.channels import Channels, require_mode
-from selip_core.encoders.weights.errors import fits_in_part, no_first_layer, too_little
+from selip_core.encoders.weights.errors import (
+    fits_in_part,
+    no_first_layer,
+    no_floats,
+    too_little,
+    unusable_values,
+)
 from selip_core.encoders.weights.file import WeightsFile, missing_error, read_weights, require_path
 from selip_core.encoders.weights.formats import SELIP, choose_format
 from selip_core.encoders.weights.header import PREFIX, told_grid, told_source, told_spacing
 from selip_core.encoders.weights.layout import WeightFormat
 from selip_core.encoders.weights.matching import Adaptation, Match, match
-from selip_core.encoders.weights.network import POOLING, first_layer, untold_options
+from selip_core.encoders.weights.network import POOLING, first_layer, places, untold_options
 from selip_core.encoders.weights.report import LoadReport, listed
+from selip_core.encoders.weights.values import wrong_types, wrong_values
+from selip_core.encoders.weights.wrappers import unwrap
 from selip_core.pretrained.source import WeightsSource
 
 _log = logging.getLogger(__name__)
@@ -34,8 +42,9 @@ def load_weights(
     grid: Size | None = None,
     random_first_layer: bool = False,
     partial_layers: bool = False,
+    prefix: str | None = None,
 ) -> LoadReport:
-    """Load published weights into an encoder, and tell what fitted.
+    """Load published weights into an encoder, and return what fitted.
 
     A first layer for another number of channels, positional embeddings of another grid and tables
     of another window are adapted; any other tensor of another shape is left out, never loaded in
@@ -58,15 +67,21 @@ def load_weights(
         random_first_layer: Load the rest even where the first layer does not fit, and stays random.
         partial_layers: Load the rest even where layers of the file have a bias or another tensor
             that the encoder's lack, or where the file lacks the encoder's running statistics.
+        prefix: Only tensors whose names begin with it are read, without it: one of several
+            networks in the file, such as ``"model_ema.module."``; ``""`` where only the other has
+            a prefix.
 
     Returns:
         What was loaded; ``print`` it.
 
     Raises:
-        WeightsError: If too little fits, the first layer does not, or layers fit in part only; the
-            encoder is as it was.
+        WeightsError: If too little fits, the first layer does not, layers fit in part only, or
+            values are such as no trained network has (NaN, layers of zeros, whole numbers of a
+            quantised export); the encoder is as it was.
         ValueError: If the file is no file of safetensors, is damaged, or is of no known format or
-            of several; or if an argument is none of its choices, such as tensors as ``path``.
+            of several; if it holds several copies of a network, or other types than floating point
+            where weights belong; or if an argument is none of its choices, such as tensors as
+            ``path``.
         OSError: If the file is not there, or cannot be read.
 
     Example:
@@ -86,9 +101,15 @@ def load_weights(
     if not 0 <= minimum_share <= 1:
         raise ValueError(f"minimum_share must be from 0 to 1, got {minimum_share}")
     file = read_weights(_located(path))
-    layout = choose_format(format, file.tensors, file.metadata.get(PREFIX, ""))
+    known = {name: place.tensor for place in places(encoder) for name in place.names}
+    unwrapped = unwrap(file.tensors, known, prefix, file.path.name)
+    layout = choose_format(format, unwrapped.tensors, prefix or file.metadata.get(PREFIX, ""))
+    wrong = wrong_types(unwrapped.tensors, layout.rename(unwrapped.tensors, known).kept, known)
+    if wrong:
+        raise no_floats(file.path.name, wrong)
     adapt = Adaptation(encoder, channels, grid or told_grid(file), layout is not SELIP)
-    found = match(layout, file.tensors, adapt)
+    found = match(layout, unwrapped.tensors, adapt)
+    found.ignored += unwrapped.ignored
     report = _report(file, layout, found, encoder)
     if min(report.share, report.used_share) < minimum_share:
         raise too_little(report, minimum_share)
@@ -98,6 +119,8 @@ def load_weights(
     missing = _missing_statistics(found)
     if (found.excess or missing) and not partial_layers:
         raise fits_in_part(report, encoder, found.excess, missing)
+    if problems := wrong_values(encoder, found):
+        raise unusable_values(report, problems)
     spec = _described(encoder.spec, layout, report.source, told_spacing(file))
     with torch.no_grad():
         for place, value in (*found.matched, *found.filled):

@@ -156,9 +156,9 @@ def match(layout: WeightFormat, tensors: Tensors, adapt: Adaptation) -> Match:
             grid than told.
     """
     own = places(adapt.encoder)
-    names = layout.rename(tensors)
-    renamed = _rename(tensors, names)
     known = {name: place.tensor for place in own for name in place.names}
+    names = layout.rename(tensors, known)
+    renamed = _rename(tensors, names)
     fitted = layout.fit(renamed, known) if layout.fit else Fitted(renamed)
     found = Match(adapted=dict(fitted.notes), ignored=len(names.ignored))
     for place in own:

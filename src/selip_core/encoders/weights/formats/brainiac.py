@@ -19,7 +19,7 @@ from selip_core.encoders.weights.layout import WeightFormat
 from selip_core.encoders.weights.shortcuts import fit_shortcuts
 from selip_core.pretrained.source import WeightsSource
 
-_BACKBONE = r"(?:(?:module|model|_orig_mod|backbone)\.)*backbone\."
+_BACKBONE = r"(?:(?:module|model|backbone)\.)*backbone\."
 
 BRAINIAC = WeightFormat(
     name="brainiac",

@@ -10,7 +10,8 @@ from selip_core.encoders.weights.formats.monai_swin import MONAI_SWIN
 from selip_core.encoders.weights.formats.monai_vit import MONAI_VIT
 from selip_core.encoders.weights.formats.openmind import OPENMIND
 from selip_core.encoders.weights.formats.selip import SELIP
-from selip_core.encoders.weights.layout import WeightFormat
+from selip_core.encoders.weights.layout import WeightFormat, without_modules
+from selip_core.encoders.weights.wrappers import drop_transparent
 from selip_core.errors import did_you_mean
 
 WEIGHT_FORMATS: dict[str, WeightFormat] = {
@@ -40,10 +41,15 @@ def recognised_formats(names: Iterable[str], prefix: str = "") -> list[str]:
         >>> recognised_formats(["module.conv1.weight", "module.layer4.0.conv1.weight"])
         ['medicalnet']
     """
-    names = list(names)
-    whole = [prefix + name for name in names]
-    found = [layout.name for layout in WEIGHT_FORMATS.values() if layout.recognises(whole)]
+    names = [drop_transparent(name) for name in names]
+    whole = [drop_transparent(prefix + name) for name in names]
+    found = _recognised(whole) or _recognised(map(without_modules, whole))
     return recognised_formats(names) if prefix and not found else found
+
+
+def _recognised(names: Iterable[str]) -> list[str]:
+    names = list(names)
+    return [layout.name for layout in WEIGHT_FORMATS.values() if layout.recognises(names)]
 
 
 def choose_format(name: str, names: Iterable[str], prefix: str = "") -> WeightFormat:

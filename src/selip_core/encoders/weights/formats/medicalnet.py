@@ -21,8 +21,8 @@ MEDICALNET = WeightFormat(
     encoders='`resnet10` to `resnet200`, with `stem="medicalnet"`',
     source=WeightsSource("medicalnet", "MIT", "https://github.com/Tencent/MedicalNet"),
     recognised_by=(
-        r"(_orig_mod\.)?module\.conv1\.weight$",
-        r"(_orig_mod\.)?module\.layer\d\.0\.conv1\.weight$",
+        r"module\.conv1\.weight$",
+        r"module\.layer\d\.0\.conv1\.weight$",
     ),
     ignored=(r"conv_seg\.", r"fc\."),
     intensity="zero mean and unit variance over the voxels above 0",

@@ -15,8 +15,8 @@ MONAI_RESNET = WeightFormat(
     encoders="`resnet10` to `resnet200`, with the stem it was trained with",
     source=WeightsSource("monai-resnet", "not told by the file", ""),
     recognised_by=(
-        r"(_orig_mod\.|model\.|net\.)*conv1\.weight$",
-        r"(_orig_mod\.|model\.|net\.)*layer\d\.0\.conv1\.weight$",
+        r"(model\.|net\.)*conv1\.weight$",
+        r"(model\.|net\.)*layer\d\.0\.conv1\.weight$",
     ),
     prefixes=(r"model\.", r"net\."),
     ignored=(r"fc\.",),

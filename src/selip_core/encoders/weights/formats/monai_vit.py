@@ -16,8 +16,8 @@ MONAI_VIT = WeightFormat(
     encoders="`vit_base`, `vit_small`, with the layers and patches of the file",
     source=WeightsSource("monai-vit", "not told by the file", ""),
     recognised_by=(
-        r"((module|_orig_mod|model|encoder|vit)\.)*patch_embedding\.patch_embeddings\.",
-        r"((module|_orig_mod|model|encoder|vit)\.)*blocks\.0\.attn\.qkv\.weight$",
+        r"((module|model|encoder|vit)\.)*patch_embedding\.patch_embeddings\.",
+        r"((module|model|encoder|vit)\.)*blocks\.0\.attn\.qkv\.weight$",
     ),
     foreign=(r"(.*\.)?(decoder_blocks|decoder_embed|mask_tokens)\b",),
     prefixes=(r"(?:model|encoder|vit)\.",),
