@@ -50,8 +50,10 @@ def write_set(tmp_path, phantom):
             ]
         for name, lines in [("manifest.jsonl", rows), ("reports.jsonl", reports)]:
             (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
-        for row in rows:
-            nibabel.save(phantom, tmp_path / row["volume"])
+        for number, row in enumerate(rows):
+            voxels = phantom.get_fdata(dtype=np.float32).copy()
+            voxels[0, 0, 0] = number / 1000  # in the air; no two volumes are equal
+            nibabel.save(nibabel.Nifti1Image(voxels, phantom.affine), tmp_path / row["volume"])
         return tmp_path / "manifest.jsonl"
 
     return write

@@ -4,8 +4,10 @@ import os
 from collections import Counter
 from collections.abc import Collection
 
-from selip_core.data.check_reports import check_patients, check_reports, check_shared_volumes
+from selip_core.data.check_reports import check_reports
 from selip_core.data.check_result import CheckResult, Issue
+from selip_core.data.check_same_volumes import check_same_volumes
+from selip_core.data.check_splits import check_splits
 from selip_core.data.check_volumes import check_volumes
 from selip_core.data.manifest import KNOWN_SEQUENCES, Manifest
 from selip_core.data.manifest_jsonl import scan_manifest
@@ -22,9 +24,11 @@ def check_manifest(
 
     Errors: rows and reports that cannot be read; ids that repeat; sequences not known; volumes
     missing, unreadable, not 3D, not finite, constant, or open in their orientation; masks that do
-    not fit; patients in two splits. Warnings: odd spacing or orientation, outright and against
-    the median of the sequence; reports without findings that are not declared normal; texts and
-    volumes that repeat; reports that no row refers to.
+    not fit; patients, studies and volume files in two splits; studies of two patients. Warnings:
+    odd spacing or orientation, outright and against the median of the sequence; reports without
+    findings that are not declared normal; texts and volumes that repeat; reports that no row refers
+    to; and, between splits, shared reports and texts, volumes of equal content, and ids that differ
+    only in how they are written.
 
     Args:
         path: The manifest.
@@ -49,10 +53,10 @@ def check_manifest(
     """
     manifest, problems = scan_manifest(path, reports, sequences)
     issues = [Issue("error", "manifest", problem.where, problem.message) for problem in problems]
-    issues += check_patients(manifest)
-    issues += check_shared_volumes(manifest)
+    issues += check_splits(manifest)
     issues += check_reports(manifest)
     issues += check_volumes(manifest, workers, progress)
+    issues += check_same_volumes(manifest, workers)
     issues.sort(key=lambda issue: issue.severity)  # "error" stands before "warning"
     return CheckResult(manifest.path.name, _count_rows(manifest, sequences), tuple(issues))
 

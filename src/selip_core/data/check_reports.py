@@ -8,29 +8,6 @@ from selip_core.data.manifest import Manifest
 from selip_core.findings import normalize_text
 
 
-def check_patients(manifest: Manifest) -> Iterator[Issue]:
-    """Yield each row that puts its patient into a second split: the test would be no test."""
-    first: dict[str, int] = {}
-    for index, row in enumerate(manifest.rows):
-        earlier = first.setdefault(row.patient, index)
-        if manifest.rows[earlier].split != row.split:
-            message = (
-                f"the patient of line {manifest.lines[earlier]} stands in split {row.split!r} too; "
-                "put all studies of a patient into one split"
-            )
-            yield Issue("error", "patient", manifest.place(index, "patient"), message, row.patient)
-
-
-def check_shared_volumes(manifest: Manifest) -> Iterator[Issue]:
-    """Yield each row whose volume stands on an earlier row."""
-    first: dict[str, int] = {}
-    for index, row in enumerate(manifest.rows):
-        earlier = first.setdefault(row.volume, index)
-        if earlier != index:
-            message = f"the volume of line {manifest.lines[earlier]} again"
-            yield Issue("warning", "volume", manifest.place(index, "volume"), message, row.volume)
-
-
 def check_reports(manifest: Manifest) -> Iterator[Issue]:
     """Yield reports that say nothing, that repeat a text, and that nothing refers to."""
     yield from _unknown_reports(manifest)
