@@ -18,7 +18,6 @@ from selip_core import (
     create_image_encoder,
 )
 from selip_core.data import Preprocessing, VolumeCache
-from selip_core.encoders.weights.conversion import convert_weights
 from selip_core.files import atomic_path
 from selip_core.findings import write_reports
 from selip_core.tensor_files import save_tensors
@@ -64,15 +63,6 @@ def require_modes(folder: Path, umask: int) -> int:
 def test_whatever_writes_follows_the_umask(tmp_path, umask):
     save_all(tmp_path)
     assert require_modes(tmp_path, umask) == 17
-
-
-def test_converted_weights_follow_the_umask(tmp_path):
-    before = os.umask(0o027)
-    torch.save({"a": torch.ones(2)}, tmp_path / "a.pth")
-    (tmp_path / "a.pth").chmod(0o600)
-    convert_weights(tmp_path / "a.pth", tmp_path / "a.safetensors")
-    os.umask(before)
-    assert stat.S_IMODE((tmp_path / "a.safetensors").stat().st_mode) == 0o640
 
 
 def test_text_sides_of_models_follow_the_umask(tmp_path, umask):

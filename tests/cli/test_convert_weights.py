@@ -119,6 +119,15 @@ def test_a_prefix_without_meaning_does_no_harm_to_the_format(source, target):
     assert load_weights(ResNetEncoder(10, embed_dim=6, width=1 / 16), target).share == 1.0
 
 
+def test_the_permissions_are_those_of_any_new_file(source, target):
+    path = source({"a": torch.ones(2)})
+    path.chmod(0o400)
+    before = os.umask(0o027)
+    convert_weights(path, target)
+    os.umask(before)
+    assert target.stat().st_mode & 0o777 == 0o640
+
+
 def test_the_header_tells_the_source_without_its_path(source, target, tmp_path):
     path = source({"a": torch.ones(2)})
     convert_weights(path, target)

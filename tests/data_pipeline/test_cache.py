@@ -95,6 +95,18 @@ def test_a_damaged_entry_is_built_again(cache, read, fresh, damage):
     assert read() == []
 
 
+def test_the_entry_of_another_volume_is_not_taken(cache, read, fresh, shared_folder, phantom):
+    read()
+    own = only_entry(cache)
+    other = nibabel.Nifti1Image(phantom.get_fdata()[::-1], phantom.affine)
+    nibabel.save(other, shared_folder / "other.nii.gz")
+    cache.get(shared_folder / "other.nii.gz", "there")
+    (theirs,) = set(cache.folder.iterdir()) - {own}
+    shutil.copy(theirs, own)
+    assert read() == ["a damaged entry of the volume cache is built again"]
+    assert torch.equal(load_tensors(own)[0]["image"], fresh)
+
+
 def test_one_warning_for_many_damaged_entries(cache, read):
     for expected in (1, 0, 0):
         read()

@@ -65,6 +65,16 @@ def test_what_no_cache_writes_is_damaged(folder, content):
     assert len(load_tensors(path)[0]["embeddings"]) == 40
 
 
+def test_embeddings_of_another_encoder_are_not_taken(folder):
+    use(folder)
+    (own,) = files(folder)
+    embed(lambda texts: torch.ones(len(texts), 3), TEXTS, cache=folder, revision="2")
+    (theirs,) = set(files(folder)) - {own}
+    shutil.copy(theirs, own)
+    (warning,) = use(folder)
+    assert "is damaged" in warning
+
+
 def test_one_warning_for_many_damaged_files(folder):
     for number in range(3):
         use(folder)

@@ -23,6 +23,7 @@ PREPROCESSING_VERSION = 2
 
 _FORMAT = 2
 _IMAGE = "image"
+_KEY = "key"
 _DAY = 86400.0
 
 _READ_ONLY, _WRITE, _READ, _DAMAGED = range(4)
@@ -115,7 +116,7 @@ class VolumeCache:
     def _load(self, entry: Path) -> tuple[Tensor | None, bool]:
         """Return an entry if it is there and whole, and whether its place may be written to."""
         try:
-            tensors, _ = load_tensors(entry)
+            tensors, facts = load_tensors(entry)
         except FileNotFoundError:
             if entry.is_symlink():  # to nowhere
                 self._warn(_DAMAGED)
@@ -127,7 +128,8 @@ class VolumeCache:
             self._warn(_DAMAGED)
             return None, True
         image = tensors.get(_IMAGE)
-        if image is None or not self._is_usable(image):
+        is_own = facts.get(_KEY) == entry.stem  # not a copy of another volume's entry
+        if image is None or not is_own or not self._is_usable(image):
             self._warn(_DAMAGED)
             return None, True
         return image, False
@@ -142,7 +144,7 @@ class VolumeCache:
             return
         try:
             with atomic_path(entry) as temporary:
-                save_tensors({_IMAGE: image}, temporary)
+                save_tensors({_IMAGE: image}, temporary, {_KEY: entry.stem})
         except WriteError as error:
             self._warn(_WRITE, error)
 

@@ -22,6 +22,7 @@ from selip_core.similarity.operators import Index
 from selip_core.tensor_files import load_tensors, save_tensors
 
 _FORMAT = 2
+_ENCODER = "encoder"
 _DAY = 86400.0
 _LIBRARIES = ("torch", "transformers", "sentence-transformers")
 _HASH_BYTES = 32
@@ -129,7 +130,9 @@ class EmbeddingCache:
     def _read(self, path: Path) -> tuple[UInt8[Tensor, "texts 32"], Float[Tensor, "texts r"]]:
         """Return hashes and embeddings; none, with a warning, if they cannot be had."""
         try:
-            tensors, _ = load_tensors(path)
+            tensors, facts = load_tensors(path)
+            if facts.get(_ENCODER) != self.folder.name:
+                raise ValueError("the embeddings are those of another encoder")
             _require_usable(tensors)
         except OSError as error:
             self._warn(_READ, error)
@@ -150,7 +153,7 @@ class EmbeddingCache:
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:
     with atomic_path(path) as temporary:
-        save_tensors(tensors, temporary)
+        save_tensors(tensors, temporary, {_ENCODER: path.parent.name})
 
 
 def _require_usable(tensors: dict[str, Tensor]) -> None:
