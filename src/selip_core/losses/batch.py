@@ -163,24 +163,25 @@ class Agreed:
     batch: Batch
     ranks: Ranks
 
-    @torch.no_grad()
-    def normalised_target(self) -> TwoWayTarget | None:
-        """Return the target with its sums over all ranks.
 
-        Raises:
-            ValueError: On every rank, if a row or column cannot be normalised; see :func:`require`.
-        """
-        similarities = self.batch.target
-        if similarities is None:
-            return None
-        row_sums = similarities.row_sums()
-        # The bad rows travel with the column sums: one exchange.
-        bad_rows = (~_positive(row_sums)).sum().to(row_sums)
-        sums = self.ranks.sum(torch.cat([similarities.column_sums(), bad_rows[None]]))
-        column_sums, bad_rows = sums[:-1], sums[-1]
-        checks.check_sums(bad_rows == 0, "row")
-        checks.check_sums(_positive(column_sums).all(), "column")
-        return TwoWayTarget(similarities, row_sums, column_sums)
+@torch.no_grad()
+def normalised_target(agreed: Agreed) -> TwoWayTarget | None:
+    """Return the target with its sums over all ranks.
+
+    Raises:
+        ValueError: On every rank, if a row or column cannot be normalised; see :func:`require`.
+    """
+    similarities, ranks = agreed.batch.target, agreed.ranks
+    if similarities is None:
+        return None
+    row_sums = similarities.row_sums()
+    # The bad rows travel with the column sums: one exchange.
+    bad_rows = (~_positive(row_sums)).sum().to(row_sums)
+    sums = ranks.sum(torch.cat([similarities.column_sums(), bad_rows[None]]))
+    column_sums, bad_rows = sums[:-1], sums[-1]
+    checks.check_sums(bad_rows == 0, "row")
+    checks.check_sums(_positive(column_sums).all(), "column")
+    return TwoWayTarget(similarities, row_sums, column_sums)
 
 
 def _positive(sums: Float[Tensor, " k"]) -> Bool[Tensor, " k"]:

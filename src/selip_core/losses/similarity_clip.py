@@ -10,7 +10,7 @@ from torch import Tensor
 from selip_core.losses import checks
 from selip_core.losses.agreement import failing_together
 from selip_core.losses.backends import backend_name, select_backend
-from selip_core.losses.batch import Agreed, Batch
+from selip_core.losses.batch import Agreed, Batch, normalised_target
 from selip_core.losses.precision import full_precision
 from selip_core.losses.statistics import LossAndStatistics, measure
 from selip_core.losses.summaries import Summaries
@@ -154,7 +154,8 @@ def similarity_clip_loss(
         group: The processes that share the batch, each with its own rows, any number of them. None
             never communicates.
         average: With a group, multiply this rank's share by the number of ranks, so that averaged
-            gradients (DistributedDataParallel) are those of one process; False: shares add up.
+            gradients (DistributedDataParallel, ``fully_shard``) are those of one process; False:
+            shares add up. The gradient of the scale is the same on every rank, averaged or not.
         check_finite: Raise if features, scale or bias hold NaN or infinity; a GPU is waited for. In
             a compiled graph torch raises a RuntimeError.
         return_stats: Return :class:`LossStatistics` as well. With ``"chunked"`` they come from the
@@ -171,9 +172,11 @@ def similarity_clip_loss(
             group of this process, a weight, ``label_smoothing`` or ``clamp_eps`` is out of range or
             does not go with another argument, the back end is unknown or cannot do what is asked,
             no pair is there or left by the mask, or the target has a negative value or an empty row
-            or column. With a group, what is wrong on one rank is an error on all of them.
+            or column. With a group, what is wrong on one rank is an error on all of them. So are
+            ranks that differ in a setting, in the scale or in the bias; the message names it.
 
     Example:
+        >>> import torch
         >>> features = torch.eye(2)
         >>> clip = similarity_clip_loss(features, features, 10.0)
         >>> reports_alike = torch.ones(2, 2)
@@ -214,7 +217,7 @@ def similarity_clip_loss(
         weights = Weights.of(
             align_weight, similarity_weight if target is not None else 0.0, label_smoothing
         )
-        two_way = agreed.normalised_target()
+        two_way = normalised_target(agreed)
         trained_on = two_way if weights.similarity else None
         summaries = _summaries(agreed) if return_stats else None
         loss = _soft_cross_entropy(agreed, trained_on, weights, backend, summaries)
