@@ -83,7 +83,7 @@ class DualEncoder(PretrainedModule):
         In a model sharded by ``fully_shard`` one rank holds it between two steps. Reading it there
         is a collective, which every rank has to call.
         """
-        return full_tensor(self.log_logit_scale).exp().reshape(())
+        return full_tensor(self.log_logit_scale).reshape(()).exp()
 
     def encode_image(self, images: Any) -> Float[Tensor, "b d"]:
         """Return unit-norm embeddings of what the image encoder takes."""
