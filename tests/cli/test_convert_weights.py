@@ -9,8 +9,11 @@ import itertools
 import json
 import os
 import pathlib
+import pickle
+import struct
 import subprocess
 import sys
+import tarfile
 import types
 import typing
 import zipfile
@@ -197,7 +200,7 @@ def test_code_is_refused_and_never_run(source, target, tmp_path, capsys, monkeyp
     ran = tmp_path / "ran"
     path = source({"a": torch.ones(2), "b": Evil(ran)}, _use_new_zipfile_serialization=not legacy)
     message = refused(capsys, path, target)
-    assert f"{path} needs code to be read: posix.mkdir" in message
+    assert f"{path} needs code to be read, and was refused: posix.mkdir" in message
     assert "Do not trust such a file" in message
     assert "weights_only" not in message
     assert not ran.exists()
@@ -261,12 +264,13 @@ def test_what_stands_in_for_settings_keeps_nothing_of_them():
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_class_of_their_own_need_not_be_hostile(source, target, library, capsys, legacy):
+def test_a_class_of_a_library_is_code(source, target, library, capsys, legacy):
     settings = library("their_project.settings.TrainingSettings")()
     path = source({"a": torch.ones(2), "b": settings}, _use_new_zipfile_serialization=not legacy)
     message = refused(capsys, path, target)
-    assert "needs classes beside tensors: their_project.settings.TrainingSettings. " in message
-    assert "may well be harmless settings" in message
+    assert "and was refused: their_project.settings.TrainingSettings. Only tensors" in message
+    assert "any other class can run whatever its author wrote" in message
+    assert "harmless" not in message
     assert "KEY being where its state dict is: torch.save(torch.load(FILE" in message
     assert "Do not trust" not in message
 
@@ -293,7 +297,11 @@ def test_one_warning_is_enough(source, target, tmp_path, capsys):
         ("builtins.eval", True),
         ("getattr", True),  # as PyTorch shortens builtins
         ("subprocess.Popen", True),
-        ("functools.partial", False),
+        ("functools.partial", True),
+        ("operator.attrgetter", True),
+        ("commands.Popen", True),  # as protocol 2 names subprocess
+        ("__builtin__.eval", True),
+        ("os.path.sys.exit", True),
         ("collections.deque", False),
         ("monai.networks.nets.ViT", False),
         ("__main__.Settings", False),
@@ -301,6 +309,123 @@ def test_one_warning_is_enough(source, target, tmp_path, capsys):
 )
 def test_what_only_hostile_files_need_is_a_warning(name, warns):
     assert unpickling.is_warning(name) == warns
+
+
+def tar():
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("pickle"))
+    return buffer.getvalue()
+
+
+def text(value, kind=b"X"):
+    return kind + struct.pack("<I" if kind == b"X" else "<B", len(value)) + value.encode()
+
+
+def short(value):
+    return text(value, b"\x8c")
+
+
+TOUCH = text("touch CANARY")
+STORAGE = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x01tQ"
+HUGE = b"\x8a\x08\0\0\0\0\0\0\0\x10"
+HOSTILE = {
+    "protocol 0": (b"cos\nsystem\n(Vtouch CANARY\ntR.", "os.system"),
+    "protocol 1": (b"cposix\nsystem\nq\0(" + TOUCH + b"tR.", "posix.system"),
+    "the name of Python 2": (b"\x80\2ccommands\nPopen\n(" + TOUCH + b"tR.", "subprocess.Popen"),
+    "eval": (b"\x80\2c__builtin__\neval\n(" + text("open('CANARY','w')") + b"tR.", "eval"),
+    "copy_reg": (b"\x80\2ccopy_reg\n_reconstructor\n(cos\nsystem\nNNtR.", "copyreg._recon"),
+    "protocol 3": (b"\x80\3cposix\nsystem\n(" + TOUCH + b"tR.", "posix.system"),
+    "protocol 4": (
+        b"\x80\4" + short("posix") + short("system") + b"\x93(" + TOUCH + b"tR.",
+        "posix.system",
+    ),
+    "protocol 4, memoised": (
+        b"\x80\4%b\x94%b\x940h\1h\0\x93(%btR." % (short("system"), short("posix"), TOUCH),
+        "posix.system",
+    ),
+    "protocol 5 in a frame": (
+        b"\x80\5\x95\x30\0\0\0\0\0\0\0%b\x94%b\x94\x93(%btR."
+        % (short("posix"), short("system"), TOUCH),
+        "posix.system",
+    ),
+    "a dotted name": (
+        b"\x80\4" + short("os") + short("path.os.system") + b"\x93(" + TOUCH + b"tR.",
+        "os.path.os.system",
+    ),
+    "a name put together": (b"\x80\4)]\x93.", "a name that the file hides"),
+    "INST": (b"(Vtouch CANARY\niposix\nsystem\n.", "posix.system"),
+    "OBJ": (b"(cposix\nsystem\nVtouch CANARY\no.", "posix.system"),
+    "an extension": (b"\x80\2\x82\1.", "copyreg.extension_1"),
+    "a second unpickler": (
+        b"\x80\2ctorch.storage\n_load_from_bytes\n(" + TOUCH + b"tR.",
+        "torch.storage._load_from_bytes",
+    ),
+    "getattr": (
+        b"\x80\2c__builtin__\ngetattr\n(ccollections\nOrderedDict\n%btR." % text("fromkeys"),
+        "getattr",
+    ),
+    "partial": (b"\x80\2cfunctools\npartial\n(cposix\nsystem\ntR.", "functools.partial"),
+    "operator": (b"\x80\2coperator\nattrgetter\n(" + text("a") + b"tR.", "operator.attrgetter"),
+    "an array of functions": (
+        pickle.dumps(np.array([os.system], dtype=object), protocol=2),
+        "posix.system",
+    ),
+    "an unknown class": (b"\x80\2cproject.settings\nConfig\n)\x81.", "project.settings.Config"),
+    "a class of torch": (b"\x80\2ctorch.hub\nload\n(" + TOUCH + b"tR.", "torch.hub.load"),
+    "a state of settings": (
+        b"\x80\2cargparse\nNamespace\n)\x81}%bcposix\nsystem\nsb." % text("__setstate__"),
+        "posix.system",
+    ),
+    "a persistent id": (b"\x80\2" + TOUCH + b"Q.", "it is damaged, or holds what no state dict"),
+    "a persistent id of protocol 0": (b"Ptouch CANARY\n.", "it is damaged, or holds what no"),
+    "an absurd size": (
+        b"\x80\2ctorch._utils\n_rebuild_tensor_v2\n(%bK\0(%bt(K\1t\x89ccollections\n"
+        b"OrderedDict\n)RtR." % (STORAGE, HUGE),
+        "it is damaged, or holds what no state dict",
+    ),
+    "an absurd offset": (
+        b"\x80\2ctorch._utils\n_rebuild_tensor_v2\n(%b%b(K\1t(K\1t\x89ccollections\n"
+        b"OrderedDict\n)RtR." % (STORAGE, HUGE),
+        "it is damaged, or holds what no state dict",
+    ),
+    "a plain pickle of protocol 4": (
+        pickle.dumps({"a": 1}, protocol=4),
+        "it is pickled by protocol 4, and only protocol 2, the default of torch.save, is read",
+    ),
+}
+
+
+def in_archive(content):
+    """Return an archive as torch.save writes it, with one storage of a number."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in {"data.pkl": content, "data/0": bytes(4), "version": b"3\n"}.items():
+            archive.writestr(f"archive/{name}", data)
+    return buffer.getvalue()
+
+
+def in_old_file(content):
+    """Return a file as torch.save wrote it before there were archives."""
+    system = {"little_endian": True, "protocol_version": 1001, "type_sizes": {}}
+    heads = [torch.serialization.MAGIC_NUMBER, torch.serialization.PROTOCOL_VERSION, system]
+    return b"".join(pickle.dumps(head, protocol=2) for head in heads) + content + b"\x80\2]."
+
+
+@pytest.mark.parametrize("form", [in_archive, in_old_file])
+@pytest.mark.parametrize(("content", "cause"), HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_nothing_of_a_hostile_file_is_run(
+    tmp_path, target, capsys, monkeypatch, form, content, cause
+):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "weights.pth"
+    path.write_bytes(form(content))
+    message = refused(capsys, path, target)
+    assert "was refused: " in message
+    assert cause in message
+    assert "harmless" not in message
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize(
@@ -311,6 +436,7 @@ def test_what_only_hostile_files_need_is_a_warning(name, warns):
         (b"\n <!DOCTYPE html><html>", "begins with '<': is it an HTML page that a download gave"),
         (b"version https://git-lfs.github.com/spec/v1", "it only points to one"),
         (b"PK\x03\x04 nothing", "breaks off"),
+        (tar(), "is no file of torch.save: it is a tar archive; if the weights are in it, unpack"),
         (b"\x80\x04}.", "is no file of torch.save: it is a pickle of something else"),
         (b"\x08\0\0\0\0\0\0\0{}      ", "it looks like safetensors already"),
     ],

@@ -11,15 +11,19 @@ It reads its task as JSON from standard input and writes what it did, or what wa
 standard output. It imports nothing of the library, so all of it is in this one file.
 """
 
+import io
 import json
+import pickletools
 import re
 import sys
+import tarfile
 import textwrap
 import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -32,6 +36,7 @@ _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _DETAIL = re.compile(r"WeightsUnpickler error:\s*(.+)")
 _NO_WEIGHTS = re.compile(r"optim|scheduler|scaler|callback|rng", re.IGNORECASE)
 _NUMBERS = "?bBhHiIlLqQefdUS"  # and text, which only arrays here are of
+_PROTOCOL = 2
 _DEEPEST = 3
 _SHOWN = 10
 
@@ -68,9 +73,23 @@ DICTIONARIES = (
 )
 """Dictionaries that :class:`Dictionary` stands in for."""
 
-_HONEST = "abc argparse collections copyreg dataclasses datetime decimal enum fractions functools"
-HONEST_MODULES = frozenset([*_HONEST.split(), "logging", "pathlib", "random", "typing", "uuid"])
-"""Of the standard library, what honest files may need. What needs another is not to be trusted."""
+_DATA = "abc collections dataclasses datetime decimal enum fractions pathlib typing uuid"
+DATA_MODULES = frozenset(_DATA.split())
+"""Of the standard library, modules of plain data. What needs another wants to run something."""
+
+_OLD = "commands copy_reg cPickle dl exceptions imp new os2 pipes popen2 thread distutils nt ce"
+OLD_MODULES = frozenset([*_OLD.split(), *IMPORT_MAPPING])
+"""Of the standard library under other names: those of Python 2, which pickles up to protocol 2 use,
+and those that are gone or of another system."""
+
+_HIDDEN = "a name that the file hides"
+_STRINGS = frozenset(
+    {
+        *("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING"),
+    }
+)
+_PICKLES_OF_OLD_FILES = 5  # magic number, protocol, system, the content, keys of the storages
 
 
 class RefusedError(ValueError):
@@ -174,6 +193,8 @@ def require_pytorch(path: Path) -> None:
         what = "it only points to one; fetch the file itself by git lfs pull"
     elif start[8:9] == b"{":
         what = "it looks like safetensors already; give it that ending"
+    elif tarfile.is_tarfile(path):
+        what = "it is a tar archive; if the weights are in it, unpack it first"
     elif start.startswith(b"\x80"):
         what = "it is a pickle of something else; ask for what torch.save writes of a state dict"
     else:
@@ -201,12 +222,14 @@ def reason(message: str, path: Path) -> str:
     """Return why a file was refused, without PyTorch's advice to read it anyhow."""
     if "TorchScript" in message:
         return "is a TorchScript program, not weights; ask for the state dict"
-    found = needed(path) or _GLOBAL.findall(message)
-    names = ", ".join(found[:_SHOWN])
+    found, protocol = needed(path)
+    found = found or sorted(set(_GLOBAL.findall(message)))
+    names = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" * (len(found) > _SHOWN))
     if any(map(is_warning, found)):
         return (
-            f"needs code to be read: {names}. Only tensors and plain containers are read here. Do "
-            "not trust such a file, and do not read it by other means; ask for the state dict alone"
+            f"needs code to be read, and was refused: {names}. Only tensors and plain containers "
+            "are read here. Do not trust such a file, and do not read it by other means; ask for "
+            "the state dict alone"
         )
     if any(name.startswith("torch.nn.") for name in found):
         return (
@@ -214,36 +237,105 @@ def reason(message: str, path: Path) -> str:
         )
     if found:
         return (
-            f"needs classes beside tensors: {names}. They may well be harmless settings, but "
-            f"reading them can run any code of theirs, so nothing was read. {ask('[KEY]')}"
+            f"needs code to be read, and was refused: {names}. Only tensors, plain containers and "
+            "known settings are read here; any other class can run whatever its author wrote. "
+            f"{ask('[KEY]')}"
+        )
+    if protocol > _PROTOCOL:
+        return (
+            f"was refused: it is pickled by protocol {protocol}, and only protocol {_PROTOCOL}, "
+            f"the default of torch.save, is read here. {ask('')}"
         )
     detail = textwrap.shorten(" ".join(_DETAIL.findall(message)[:1]), 200, placeholder=" ...")
     told = f" ({detail})" if detail else ""
-    return f"is damaged, or holds what no state dict does{told}; fetch it again"
+    return f"was refused: it is damaged, or holds what no state dict does{told}; fetch it again"
 
 
 def ask(weights: str) -> str:
-    """Return what to ask for, and how whoever made the file gets it."""
+    """Return what to ask for, and the line that writes it where the file was made."""
     where = ", KEY being where its state dict is" if "KEY" in weights else ""
     line = f"torch.save(torch.load(FILE, map_location='cpu', weights_only=False){weights}, OUT)"
     return (
-        "Ask whoever made the file for the state dict alone; where it was made, this writes it"
+        "Ask the author of the file for the state dict alone; where it was made, this writes it"
         f"{where}: {line}"
     )
 
 
-def needed(path: Path) -> list[str]:
-    """Return all that an archive needs besides what is allowed, if that can be told."""
-    try:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # an older kind of file, or damaged
-        return []
+def needed(path: Path) -> tuple[list[str], int]:
+    """Return what a file needs besides what is allowed, and its protocol; nothing is run."""
+    names: set[str] = set()
+    protocol = 0
+    for file, count in pickles(path):
+        for _ in range(count):
+            try:
+                protocol = max(protocol, scan(file, names))
+            except Exception:  # damaged, or cut short
+                break
+    return sorted(names - allowed()), protocol
+
+
+def pickles(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Yield where pickles are in a file of PyTorch, and how many follow each other there."""
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            yield file, _PICKLES_OF_OLD_FILES
+        return
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.endswith(".pkl"):
+                yield io.BytesIO(archive.read(name)), 1
+
+
+def scan(file: BinaryIO, names: set[str]) -> int:
+    """Add the names of classes and functions that one pickle looks up; return its protocol.
+
+    The operations are read and none is done. A name that is not written where it is looked up,
+    but put together on the way, is called hidden.
+    """
+    protocol = 0
+    memo: dict[int, str | None] = {}
+    last: list[str | None] = [None, None]
+    operations: Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]] = pickletools.genops(file)
+    for operation, argument, _ in operations:
+        kind = operation.name
+        if kind in ("GLOBAL", "INST"):
+            names.add(modern(*str(argument).split(" ", 1)))
+        elif kind == "STACK_GLOBAL":
+            names.add(modern(*last) if None not in last else _HIDDEN)  # type: ignore[arg-type]
+        elif kind.startswith("EXT"):
+            names.add(f"copyreg.extension_{argument}")
+        if kind == "PROTO":
+            protocol = int(argument)
+        elif kind == "MEMOIZE" or kind.endswith("PUT"):
+            memo[len(memo) if argument is None else int(argument)] = last[-1]
+        elif kind.endswith("GET"):
+            last = [last[-1], memo.get(int(argument))]
+        elif kind != "FRAME":
+            last = [last[-1], str(argument) if kind in _STRINGS else None]
+    return protocol
+
+
+def modern(module: str, name: str) -> str:
+    """Return the name in Python 3 of what Python 2 had under another."""
+    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+    return f"{module}.{name}"
+
+
+def allowed() -> set[str]:
+    """Return the names that PyTorch's unpickler for weights knows, ours included."""
+    unpickler: Any = torch._weights_only_unpickler
+
+    with torch.serialization.safe_globals([*numpy_numbers(), *stand_ins()]):
+        ours = unpickler._get_user_allowed_globals()
+        return {*unpickler._get_allowed_globals(), *ours}
 
 
 def is_warning(name: str) -> bool:
     """Return whether only a file that wants to do something needs this."""
+    if name == _HIDDEN:
+        return True
     module = name.removeprefix("builtins.").rpartition(".")[0].partition(".")[0]
-    return not module or module in sys.stdlib_module_names - HONEST_MODULES
+    return not module or module in (sys.stdlib_module_names | OLD_MODULES) - DATA_MODULES
 
 
 def choose(content: Any, key: str | None) -> tuple[str, Mapping[Any, Any]]:
