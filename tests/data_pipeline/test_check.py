@@ -1,4 +1,5 @@
 import argparse
+import gzip
 import json
 import shutil
 
@@ -8,7 +9,8 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from selip_core.cli import check_data
-from selip_core.data import check_manifest
+from selip_core.data import Preprocessing, check_manifest
+from selip_core.data.nifti import read_nifti
 
 
 def found(path, **options):
@@ -224,3 +226,66 @@ def test_long_lists_are_cut_in_the_table_only(write_set, row):
 def test_missing_manifest(tmp_path):
     with pytest.raises(FileNotFoundError):
         run(tmp_path / "manifest.jsonl")
+
+
+def test_one_volume_that_fails_is_one_problem_of_its_row(write_set, row, tmp_path, monkeypatch):
+    """Claims of 100 GB, odd lengths, no memory: the other rows are checked, and it returns."""
+    path = write_set([row(name) for name in "abcdefg"])
+    sound = nibabel.load(tmp_path / "a.nii.gz")
+    header = sound.header.copy()
+    header["dim"][1:4], header["vox_offset"] = 3000, 352
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(header.binaryblock + bytes(4000)))
+    save(tmp_path / "c.nii.gz", affine=np.diag([1000.0, 1000, 1000, 1]))
+    save(tmp_path / "d.nii.gz", affine=np.diag([0.01, 0.01, 0.01, 1]))
+    save(tmp_path / "e.nii.gz", (64, 64, 64), affine=np.diag([150.0, 150, 150, 1]))  # 9.5 m
+
+    def read(file, *options):
+        if file.name == "f.nii.gz":
+            raise MemoryError
+        if file.name == "g.nii.gz":
+            raise RuntimeError("of the library's own")
+        return read_nifti(file, *options)
+
+    monkeypatch.setattr("selip_core.data.volumes.read_nifti", read)
+    result = check_manifest(path)
+    texts = {issue.where: issue.message for issue in result.issues if issue.severity == "error"}
+    expected = {
+        2: "unpacks to 100.6 GiB, more than the limit of 2 GiB",  # 4 * 2.7e10 / 2**30
+        3: "1e+03 x 1e+03 x 1e+03 mm large",
+        4: "0.01 x 0.01 x 0.01 mm large",
+        5: "at the spacing of training",
+        6: "needs more memory than there is",
+        7: "cannot be read (RuntimeError)",
+    }
+    assert set(texts) == {f"manifest.jsonl:{line} $.volume" for line in expected}
+    for line, text in expected.items():
+        assert text in texts[f"manifest.jsonl:{line} $.volume"]
+
+
+def test_volume_and_mask_take_the_chosen_form(write_set, row, tmp_path, phantom):
+    path = write_set([row(mask="mask.nii.gz")])
+    for name in ("a", "mask"):
+        image = nibabel.Nifti1Image(phantom.get_fdata(dtype=np.float32), phantom.affine)
+        image.set_qform(np.eye(4) if name == "a" else phantom.affine, 1)
+        nibabel.save(image, tmp_path / f"{name}.nii.gz")
+    assert "geometry = " in message(path, "volume")
+    assert check_manifest(path, geometry="sform").issues == ()
+    (issue,) = check_manifest(path, geometry="qform").issues
+    assert issue.message == "the mask lies elsewhere than its volume (their affines differ)"
+    assert run(path, "--geometry", "sform") == 0
+    assert run(path) == 1
+
+
+def test_volumes_are_prepared_as_a_run_will(write_set, row, tmp_path):
+    """Two values pass as a volume, and fail in preprocessing."""
+    path = write_set([row()])
+    voxels = np.zeros((10, 10, 10), dtype=np.uint8)
+    voxels[:5] = 1
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([4.0, 4, 4, 1])), tmp_path / "a.nii.gz")
+    assert check_manifest(path).errors == 0
+    (tmp_path / "settings.toml").write_text("[data]\nspacing = [4, 4, 4]\n")
+    assert run(path, "--config", tmp_path / "settings.toml") == 1
+    result = check_manifest(path, preprocessing=Preprocessing((4, 4, 4)))
+    (issue,) = [issue for issue in result.issues if issue.severity == "error"]
+    assert issue.where == "manifest.jsonl:1 $.volume"
+    assert "at most two values left" in issue.message

@@ -7,7 +7,7 @@ import torch
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from pydicom.data import get_testdata_file
 
-from selip_core.data import Preprocessing
+from selip_core.data import Preprocessing, preprocessing
 from selip_core.errors import DataError
 
 
@@ -128,8 +128,42 @@ def test_lists_of_a_configuration_file_are_taken():
         ({"size": (48, -1, 48)}, "size must be three positive"),
         ({"size": (48.0, 56.0, 48.0)}, "size must be whole numbers"),
         ({"percentiles": (99.0, 1.0)}, "percentiles must rise"),
+        ({"geometry": "header"}, "geometry must be one of"),
+        ({"max_volume_gib": 0.0}, "max_volume_gib must be a positive number of GiB"),
     ],
 )
 def test_wrong_parameters(arguments, message):
     with pytest.raises(ValueError, match=message):
         Preprocessing(**arguments)
+
+
+def test_chosen_form_decides(tmp_path, phantom):
+    image = nibabel.Nifti1Image(phantom.get_fdata(dtype=np.float32), phantom.affine)
+    image.set_qform(reorient(phantom, "LAS").affine, 1)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    with pytest.raises(DataError, match="left and right are in doubt"):
+        Preprocessing()(tmp_path / "a.nii.gz")
+    sform, qform = (
+        Preprocessing(size=(32, 36, 30), geometry=form)(tmp_path / "a.nii.gz")
+        for form in ("sform", "qform")
+    )
+    torch.testing.assert_close(sform, qform.flip(-1))
+
+
+@pytest.mark.parametrize("factors", [[4.0, 1.0, 2.5], [1.0, 3.0, 1.0]])
+def test_smoothing_in_slabs_gives_the_same(monkeypatch, factors):
+    image = torch.rand(1, 40, 30, 50, generator=torch.Generator().manual_seed(0))
+    whole = preprocessing._smooth(image, factors)
+    monkeypatch.setattr(preprocessing, "_SLAB", 7000)
+    torch.testing.assert_close(preprocessing._smooth(image, factors), whole, atol=1e-6, rtol=0)
+
+
+def test_whatever_fails_is_an_error_of_the_volume(tmp_path, phantom, monkeypatch):
+    nibabel.save(phantom, tmp_path / "a.nii.gz")
+
+    def fail(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+
+    monkeypatch.setattr(preprocessing, "_smooth", fail)
+    with pytest.raises(DataError, match="m:1: needs more memory than there is"):
+        Preprocessing()(tmp_path / "a.nii.gz", "m:1")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from selip_core.data import CheckResult
+    from selip_core.data import CheckResult, Preprocessing
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -30,6 +30,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default=[],
         metavar="NAME",
         help="a sequence to accept besides the known ones; may be repeated",
+    )
+    parser.add_argument(
+        "--geometry",
+        choices=["auto", "sform", "qform"],
+        default="auto",
+        help="the form of a NIfTI header to take where both are set and disagree (default: auto, "
+        "which refuses such files); training takes it from data.geometry",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="settings of a training run: each volume is also prepared as that run will",
     )
     parser.add_argument(
         "--json", metavar="FILE", help="write all issues there; - prints them in place of the table"
@@ -56,12 +68,22 @@ def run(arguments: argparse.Namespace) -> int:
         sequences=KNOWN_SEQUENCES | set(arguments.allow_sequence),
         workers=arguments.workers,
         progress=True,
+        geometry=arguments.geometry,
+        preprocessing=_preprocessing(arguments.config),
     )
     if arguments.json != "-":
         print(result.table(show_values=arguments.show_values))
     if arguments.json is not None:
         _write_json(result, arguments.json, arguments.show_values)
     return 1 if result.errors else 0
+
+
+def _preprocessing(config: str | None) -> "Preprocessing | None":
+    if config is None:
+        return None
+    from selip_core.recipes import read_config
+
+    return read_config(config).data.preprocessing
 
 
 def _write_json(result: "CheckResult", target: str, show_values: bool) -> None:

@@ -1,5 +1,6 @@
 """Volumes and reports on disk: manifest, preprocessing, data set, sampler, checker."""
 
+from selip_core.data._nifti_geometry import Geometry
 from selip_core.data.cache import VolumeCache
 from selip_core.data.check import check_manifest
 from selip_core.data.check_result import CheckResult, Issue
@@ -14,6 +15,7 @@ from selip_core.data.volumes import read_volume
 __all__ = [
     "KNOWN_SEQUENCES",
     "CheckResult",
+    "Geometry",
     "Issue",
     "LateralityFlip",
     "LimitedBatchSampler",

@@ -77,9 +77,11 @@ def describe_format(head: bytes) -> str | None:
         >>> describe_format(bytes(range(200, 256))) is None
         True
     """
+    if is_dicom_file(head):  # first: its preamble may be that of a TIFF picture
+        return "is one DICOM file; name the folder it lies in"
     for offset, magic, kind, remedy in _MAGIC:
         if head[offset : offset + len(magic)] == magic:
-            return f"is {kind}, not NIfTI; {remedy}"
+            return f"is {kind}; {remedy}" if ", not " in kind else f"is {kind}, not NIfTI; {remedy}"
     for holds, kind, remedy in _OTHERS:
         if holds(head):
             return f"{kind}; {remedy}"
@@ -102,7 +104,6 @@ def _is_text(head: bytes) -> bool:
 
 
 _OTHERS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
-    (is_dicom_file, "is one DICOM file", "name the folder it lies in"),
     (lambda head: head[:2] == b"\x1f\x8b", "is compressed twice", "unpack it once"),
     (_is_mgh, "is a FreeSurfer volume (MGH), not NIfTI", f"{_CONVERT}, with mri_convert"),
     (

@@ -2,6 +2,8 @@
 
 import os
 
+from selip_core.data._memory import VOLUME_MEMORY
+
 LIMIT_VARIABLE = "SELIP_MAX_VOLUME_GIB"
 """Environment variable with the largest unpacked size of a volume, in GiB."""
 
@@ -37,8 +39,10 @@ def limit_bytes(setting_gib: float | None = None) -> int:
 def require_size(unpacked: int, limit: int) -> None:
     """Refuse a volume that unpacks to more than the limit, before its voxels are read.
 
+    Within the limit, wait until other threads leave enough memory for it.
+
     Args:
-        unpacked: Bytes of its voxels, as their type in the file needs them.
+        unpacked: Bytes of its voxels in their type in the file or in float32, whichever is larger.
         limit: Bytes, see :func:`limit_bytes`.
 
     Raises:
@@ -50,3 +54,4 @@ def require_size(unpacked: int, limit: int) -> None:
             "GiB; if its header is right, raise data.max_volume_gib or the "
             f"environment variable {LIMIT_VARIABLE}"
         )
+    VOLUME_MEMORY.admit(unpacked)

@@ -3,7 +3,9 @@
 import os
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
 
+from selip_core.data._nifti_geometry import Geometry
 from selip_core.data.check_reports import check_reports
 from selip_core.data.check_result import CheckResult, Issue
 from selip_core.data.check_same_volumes import check_same_volumes
@@ -11,6 +13,7 @@ from selip_core.data.check_splits import check_splits
 from selip_core.data.check_volumes import check_volumes
 from selip_core.data.manifest import KNOWN_SEQUENCES, Manifest
 from selip_core.data.manifest_jsonl import scan_manifest
+from selip_core.data.preprocessing import Preprocessing
 
 
 def check_manifest(
@@ -19,16 +22,18 @@ def check_manifest(
     sequences: Collection[str] = KNOWN_SEQUENCES,
     workers: int | None = None,
     progress: bool = False,
+    geometry: Geometry = "auto",
+    preprocessing: Preprocessing | None = None,
 ) -> CheckResult:
     """Return everything that is wrong or odd with a manifest, its reports and its volumes.
 
     Errors: rows and reports that cannot be read; ids that repeat; sequences not known; volumes
-    missing, unreadable, not 3D, not finite, constant, or open in their orientation; masks that do
-    not fit; patients, studies and volume files in two splits; studies of two patients. Warnings:
-    odd spacing or orientation, outright and against the median of the sequence; reports without
-    findings that are not declared normal; texts and volumes that repeat; reports that no row refers
-    to; and, between splits, shared reports and texts, volumes of equal content, and ids that differ
-    only in how they are written.
+    missing, unreadable, too large, not 3D, not finite, constant, or open in their geometry; masks
+    that do not fit; patients, studies and volume files in two splits; studies of two patients.
+    Warnings: odd spacing or orientation, outright and against the median of the sequence; reports
+    without findings that are not declared normal; texts and volumes that repeat; reports that no
+    row refers to; and, between splits, shared reports and texts, volumes of equal content, and ids
+    that differ only in how they are written.
 
     Args:
         path: The manifest.
@@ -36,10 +41,14 @@ def check_manifest(
         sequences: The sequences that a row may name.
         workers: Threads that read; one a processor by default.
         progress: Show a progress bar.
+        geometry: Which form of a NIfTI header gives its affine, see
+            :func:`~selip_core.data.read_volume`; ``"auto"`` takes that of ``preprocessing``.
+        preprocessing: Apply it to each volume, as training will. Without it volumes are read, and
+            their size is compared with the limits of the default preprocessing.
 
     Raises:
         FileNotFoundError: If there is no such manifest.
-        ValueError: If ``workers`` is below 1.
+        ValueError: If ``workers`` is below 1, or ``geometry`` is not one of the three.
 
     Example:
         >>> import tempfile, pathlib
@@ -55,7 +64,11 @@ def check_manifest(
     issues = [Issue("error", "manifest", problem.where, problem.message) for problem in problems]
     issues += check_splits(manifest)
     issues += check_reports(manifest)
-    issues += check_volumes(manifest, workers, progress)
+    settings = preprocessing or Preprocessing()
+    if geometry != "auto":
+        settings = replace(settings, geometry=geometry)
+    prepare = preprocessing is not None
+    issues += check_volumes(manifest, workers, progress, settings, prepare)
     issues += check_same_volumes(manifest, workers)
     issues.sort(key=lambda issue: issue.severity)  # "error" stands before "warning"
     return CheckResult(manifest.path.name, _count_rows(manifest, sequences), tuple(issues))

@@ -5,14 +5,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from selip_core.data._unusable import UnusableVolumeError
+from selip_core.data._memory import VOLUME_MEMORY, preparing_memory, reading_memory
+from selip_core.data._unusable import UnusableVolumeError, limit_bytes
 from selip_core.data.check_result import Issue
 from selip_core.data.manifest import Manifest
-from selip_core.data.volumes import open_volume, read_volume
+from selip_core.data.preprocessing import Preprocessing
+from selip_core.data.volumes import describe_failure, open_volume, read_volume
 from selip_core.errors import DataError
 
 SPACING_RANGE = (0.2, 10.0)
@@ -34,8 +37,21 @@ class _Geometry:
     obliquity: float
 
 
-def check_volumes(manifest: Manifest, workers: int | None, progress: bool) -> list[Issue]:
+def check_volumes(
+    manifest: Manifest,
+    workers: int | None,
+    progress: bool,
+    preprocessing: Preprocessing,
+    prepare: bool = False,
+) -> list[Issue]:
     """Return what is wrong with the volumes and masks of a manifest, read in parallel.
+
+    Args:
+        manifest: Its rows.
+        workers: Threads that read; one for each processor where None.
+        progress: Show a progress bar.
+        preprocessing: How training reads and resamples volumes.
+        prepare: Preprocess each volume too, instead of comparing its extent with the limits.
 
     Raises:
         ValueError: If ``workers`` is below 1.
@@ -44,8 +60,9 @@ def check_volumes(manifest: Manifest, workers: int | None, progress: bool) -> li
 
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be 1 or more, got {workers}")
+    examiner = _Examiner(manifest, preprocessing, prepare)
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        results = pool.map(lambda index: _examine(manifest, index), range(len(manifest)))
+        results = pool.map(examiner.examine, range(len(manifest)))
         bar = tqdm(results, "reading volumes", len(manifest), unit="volume", disable=not progress)
         examined = list(bar)
     issues = [issue for _, found in examined for issue in found]
@@ -55,38 +72,69 @@ def check_volumes(manifest: Manifest, workers: int | None, progress: bool) -> li
     return issues + list(_odd_geometries(manifest, geometries))
 
 
-def _examine(manifest: Manifest, index: int) -> tuple[_Geometry | None, list[Issue]]:
-    row, where = manifest.rows[index], manifest.place(index, "volume")
-    try:
-        image = read_volume(manifest.volume_path(index), where)
-    except DataError as error:
-        found = [problem.message for problem in error.problems]
-        return None, [Issue("error", "volume", where, message, row.volume) for message in found]
-    except ImportError as error:
-        return None, [Issue("error", "volume", where, str(error), row.volume)]
-    affine = np.asarray(image.affine)
-    issues = list(_check_mask(manifest, index, tuple(image.shape[1:]), affine))
-    return _geometry_of(affine), issues
+@dataclass(frozen=True)
+class _Examiner:
+    """Reads one row at a time; whatever goes wrong with it is an issue of that row."""
+
+    manifest: Manifest
+    preprocessing: Preprocessing
+    prepare: bool
+
+    def examine(self, index: int) -> tuple[_Geometry | None, list[Issue]]:
+        """Return the geometry of a row's volume, if it can be read, and the row's issues."""
+        row, where = self.manifest.rows[index], self.manifest.place(index, "volume")
+        try:
+            shape, affine = self._read(self.manifest.volume_path(index), where)
+            geometry = _geometry_of(affine)
+        except Exception as error:
+            messages = _messages(error)
+            return None, [Issue("error", "volume", where, text, row.volume) for text in messages]
+        return geometry, list(self._check_mask(index, shape, affine))
+
+    def _read(self, path: Path, where: str) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+        """Return shape and affine of a volume that can be used; its voxels are let go."""
+        settings = self.preprocessing
+        with VOLUME_MEMORY.place(preparing_memory if self.prepare else reading_memory):
+            image = read_volume(path, where, settings.geometry, settings.max_volume_gib)
+            shape, affine = tuple(image.shape[1:]), np.asarray(image.affine)
+            if self.prepare:
+                settings.prepare(image, where)
+            else:
+                settings.require_fit(image)
+        return shape, affine
+
+    def _check_mask(
+        self, index: int, shape: tuple[int, ...], affine: NDArray[np.float64]
+    ) -> Iterator[Issue]:
+        mask, where = self.manifest.rows[index].mask, self.manifest.place(index, "mask")
+        if mask is None:
+            return
+        try:
+            with VOLUME_MEMORY.place(reading_memory):
+                image = open_volume(
+                    self.manifest.path.parent / mask,
+                    self.preprocessing.geometry,
+                    limit_bytes(self.preprocessing.max_volume_gib),
+                )
+        except Exception as error:
+            yield from (Issue("error", "mask", where, text, mask) for text in _messages(error))
+            return
+        got = tuple(image.shape[1:])
+        if got != shape:
+            message = f"the mask has shape {got}, its volume {shape}; resample it to the volume"
+            yield Issue("error", "mask", where, message, mask)
+        elif not np.allclose(image.affine, affine, atol=0.01):
+            message = "the mask lies elsewhere than its volume (their affines differ)"
+            yield Issue("warning", "mask", where, message, mask)
 
 
-def _check_mask(
-    manifest: Manifest, index: int, shape: tuple[int, ...], affine: NDArray[np.float64]
-) -> Iterator[Issue]:
-    mask, where = manifest.rows[index].mask, manifest.place(index, "mask")
-    if mask is None:
-        return
-    try:
-        image = open_volume(manifest.path.parent / mask)
-    except UnusableVolumeError as error:
-        yield Issue("error", "mask", where, str(error), mask)
-        return
-    got = tuple(image.shape[1:])
-    if got != shape:
-        message = f"the mask has shape {got}, its volume {shape}; resample it to the volume"
-        yield Issue("error", "mask", where, message, mask)
-    elif not np.allclose(image.affine, affine, atol=0.01):
-        message = "the mask lies elsewhere than its volume (their affines differ)"
-        yield Issue("warning", "mask", where, message, mask)
+def _messages(error: Exception) -> list[str]:
+    """Return what to say of an exception, in each of its problems."""
+    if isinstance(error, DataError):
+        return [problem.message for problem in error.problems]
+    if isinstance(error, UnusableVolumeError | ImportError):
+        return [str(error)]
+    return [describe_failure(error)]
 
 
 def _geometry_of(affine: NDArray[np.float64]) -> _Geometry:

@@ -45,9 +45,10 @@ def read_nifti(path: Path, geometry: Geometry = "auto", limit: int | None = None
         require_matching_suffix(path, stream.compressed)
         shape, kind = _require_volume(header), _require_grey(header)
         affine = affine_of(header, geometry)
-        voxels = math.prod(shape)
-        require_size(voxels * max(kind.itemsize, 4), limit)  # 4: float32, what becomes of it
-        raw = _read_voxels(stream, _offset(header, limit), voxels, kind, shape)
+        voxels, offset = math.prod(shape), _offset(header)
+        # Four bytes: float32, which they become.
+        require_size(max(offset + voxels * kind.itemsize, voxels * 4), limit)
+        raw = _read_voxels(stream, offset, voxels, kind, shape)
     image = _scaled(raw, header).reshape(1, *shape)
     return MetaTensor(torch.from_numpy(image), affine=torch.from_numpy(affine))
 
@@ -145,10 +146,10 @@ def _require_grey(header: Any) -> np.dtype[Any]:
     return kind
 
 
-def _offset(header: Any, limit: int) -> int:
+def _offset(header: Any) -> int:
     """Return where the voxels begin."""
     offset = float(header["vox_offset"])
-    if not header.single_vox_offset <= offset <= limit or offset != int(offset):
+    if not header.single_vox_offset <= offset < 2**53 or offset != int(offset):
         raise UnusableVolumeError(
             "its header is damaged: vox_offset must be a whole number of at least "
             f"{header.single_vox_offset}; copy or convert it again"

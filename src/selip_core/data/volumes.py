@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from selip_core.data._memory import VOLUME_MEMORY, reading_memory
 from selip_core.data._nifti_geometry import Geometry, require_geometry
 from selip_core.data._unusable import UnusableVolumeError, limit_bytes
 from selip_core.data.dicom import read_dicom
@@ -17,6 +18,9 @@ from selip_core.errors import DataError, Problem
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
+
+VOXEL_RANGE = (0.02, 200.0)
+"""Millimetres; a voxel of a head outside it is an error of units, or a damaged header."""
 
 _logger = logging.getLogger(__name__)
 
@@ -57,8 +61,9 @@ def read_volume(
     limit = limit_bytes(max_volume_gib)
     require_geometry(geometry)
     try:
-        image = open_volume(Path(path), geometry, limit)
-        _require_sound(image)
+        with VOLUME_MEMORY.place(reading_memory):
+            image = open_volume(Path(path), geometry, limit)
+            _require_sound(image)
     except UnusableVolumeError as error:
         raise DataError("a volume cannot be used", [Problem(where, str(error))]) from None
     return image
@@ -80,7 +85,7 @@ def open_volume(path: Path, geometry: Geometry = "auto", limit: int | None = Non
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            return read_dicom(path)
+            return read_dicom(path, limit)
         if not stat.S_ISREG(mode):  # a pipe would be waited for
             raise UnusableVolumeError("is a device or a pipe, not a file; copy it to a file")
         return read_nifti(path, geometry, limit)
@@ -125,15 +130,23 @@ def _cause(error: OSError, path: Path) -> str:
 
 def _require_sound(image: "MetaTensor") -> None:
     affine = image.affine[:3, :3]
-    if not torch.isfinite(image.affine).all() or torch.linalg.det(affine).abs() < 1e-9:
+    sizes = affine.norm(dim=0)
+    if not torch.isfinite(image.affine).all() or torch.linalg.det(affine / sizes).abs() < 1e-6:
         raise UnusableVolumeError("its affine is singular or not finite; correct its header")
+    low, high = VOXEL_RANGE
+    if not ((low <= sizes) & (sizes <= high)).all():
+        shown = " x ".join(f"{size:.3g}" for size in sizes.tolist())
+        raise UnusableVolumeError(
+            f"its voxels are {shown} mm large, outside {low:g} to {high:g} mm; "
+            "are its lengths in another unit? correct its header"
+        )
     voxels = image.as_tensor()
     # Extremes of what holds a NaN are NaN, and finding them needs no further memory.
-    low, high = voxels.amin(), voxels.amax()
-    if not (torch.isfinite(low) and torch.isfinite(high)):
+    smallest, largest = voxels.amin(), voxels.amax()
+    if not (smallest.isfinite() and largest.isfinite()):
         wrong = sum(int((~torch.isfinite(slab)).sum()) for slab in voxels.unbind(3))
         raise UnusableVolumeError(
             f"{wrong} of {voxels.numel()} voxels are NaN or infinite; repair or remove it"
         )
-    if low == high:
+    if smallest == largest:
         raise UnusableVolumeError("all voxels have one value; remove it")

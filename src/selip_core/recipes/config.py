@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from selip_core.data import Preprocessing
+from selip_core.data import Geometry, Preprocessing
 from selip_core.losses import WeightSchedule
 from selip_core.recipes.config_options import (
     require_image_encoder_options,
@@ -39,6 +39,10 @@ class DataConfig(_Section):
         spacing: Voxel size after resampling, (depth, height, width) in millimetres.
         size: Voxels after cropping and padding, (depth, height, width).
         percentiles: Intensities clipped at these percentiles, in [0, 100].
+        geometry: Which form of a NIfTI header gives its affine: ``"auto"`` is the sform if it is
+            set, else the qform, and refuses two that disagree; ``"sform"`` or ``"qform"``.
+        max_volume_gib: Largest size in GiB of a volume, unpacked and resampled; None takes the
+            environment variable ``SELIP_MAX_VOLUME_GIB``, or 2.
         flip_probability: Share of training volumes mirrored left to right, their reports with them.
         batch_size: Volumes in a step.
         max_normal: Most normal reports in a batch; None sets no limit. In the study of evidence one
@@ -55,6 +59,8 @@ class DataConfig(_Section):
     spacing: tuple[float, float, float] = (4.0, 4.0, 4.0)
     size: tuple[int, int, int] = (48, 56, 48)
     percentiles: tuple[float, float] = (0.5, 99.99)
+    geometry: Geometry = "auto"
+    max_volume_gib: float | None = Field(default=None, gt=0)
     flip_probability: float = Field(default=0.0, ge=0, le=1)
     batch_size: int = Field(default=50, ge=2)
     max_normal: int | None = Field(default=None, ge=0)
@@ -65,7 +71,9 @@ class DataConfig(_Section):
     @property
     def preprocessing(self) -> Preprocessing:
         """What is done to a volume before an encoder sees it."""
-        return Preprocessing(self.spacing, self.size, self.percentiles)
+        return Preprocessing(
+            self.spacing, self.size, self.percentiles, self.geometry, self.max_volume_gib
+        )
 
     @model_validator(mode="after")
     def _check_preprocessing(self) -> Self:
