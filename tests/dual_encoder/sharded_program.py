@@ -14,7 +14,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import (
+    FullyShardedDataParallel,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -46,18 +50,16 @@ class SavedEncoder:
     width: int
 
 
-register_kind(
-    Kind(
-        name="tests.small",
-        module=Encoder,
-        home="tests",
-        task="feature-extraction",
-        settings=SavedEncoder,
-        describe=lambda encoder, folder: SavedEncoder(encoder.first.in_features),
-        build=lambda saved, folder, where: Encoder(saved.width),
-        facts=lambda encoder: {},
-        sources=lambda encoder: [],
-    )
+KIND = Kind(
+    name="tests.small",
+    module=Encoder,
+    home="tests",
+    task="feature-extraction",
+    settings=SavedEncoder,
+    describe=lambda encoder, folder: SavedEncoder(encoder.first.in_features),
+    build=lambda saved, folder, where: Encoder(saved.width),
+    facts=lambda encoder: {},
+    sources=lambda encoder: [],
 )
 
 
@@ -130,6 +132,38 @@ def trained(way: str, rank: int, chunks: int = 1) -> Any:
     return train(model, plain, (images[rows], texts[rows]), loss, chunks)
 
 
+def flat(keep_parameters: bool, folder: Path, rank: int) -> dict[str, Any]:
+    """Train with the older FSDP, whose parameters are out of memory between two steps."""
+    plain, images, texts = made()
+    cpu = torch.device("cpu")
+    model = FullyShardedDataParallel(plain, use_orig_params=keep_parameters, device_id=cpu)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    rows = slice(0, 2) if rank == 0 else slice(2, ROWS)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        outputs = model(images[rows], texts[rows])
+        loss_fn = SimilarityCLIPLoss(backend="chunked")
+        loss_fn(*outputs, target=target()[rows], group=dist.group.WORLD).backward()
+        optimizer.step()
+        with FullyShardedDataParallel.summon_full_params(model):
+            plain.clamp_logit_scale_()
+    errors = []
+    if not keep_parameters:
+        for use in (lambda: plain.logit_scale, plain.clamp_logit_scale_):
+            try:
+                use()
+            except RuntimeError as error:
+                errors.append(str(error))
+    try:
+        plain.save_pretrained(folder / "flat")
+    except ValueError as error:
+        errors.append(str(error))
+    with FullyShardedDataParallel.summon_full_params(model):
+        weights = {name: whole(value) for name, value in plain.named_parameters()}
+        scale = plain.logit_scale.item()
+    return {"weights": weights, "errors": errors, "scale": scale}
+
+
 def saved(way: str, folder: Path, rank: int) -> dict[str, Any]:
     """Save a sharded model, train it on, load what was saved, and shard that."""
     model, images, texts = made()
@@ -158,6 +192,7 @@ def saved(way: str, folder: Path, rank: int) -> dict[str, Any]:
 
 def main(folder: Path, rank: int) -> None:
     torch.set_num_threads(1)
+    register_kind(KIND)
     dist.init_process_group(
         "gloo",
         init_method=(folder / "store").as_uri(),
@@ -168,6 +203,7 @@ def main(folder: Path, rank: int) -> None:
     results = {way: trained(way, rank) for way in WAYS}
     results |= {f"{way}, chunks": trained(way, rank, chunks=2) for way in WAYS}
     results |= {f"{way}, saved": saved(way, folder, rank) for way in ("whole", "root", "encoders")}
+    results |= {f"flat, {keep}": flat(keep, folder, rank) for keep in (False, True)}
     (folder / f"rank{rank}.json").write_text(json.dumps(results))
     dist.destroy_process_group()
 

@@ -67,3 +67,21 @@ def test_a_save_that_fails_fails_on_every_rank(ranks: list[dict[str, Any]], way:
     first, second = (rank[f"{way}, saved"]["second"] for rank in ranks)
     assert first.startswith("FileExistsError: ")
     assert second == "OSError: the first rank has not written the model; its own error says why"
+
+
+@pytest.mark.parametrize("keep_parameters", [False, True])
+def test_flat_parameters_train_and_are_not_saved(
+    ranks: list[dict[str, Any]], one_process: Any, keep_parameters: bool
+) -> None:
+    for rank in ranks:
+        result = rank[f"flat, {keep_parameters}"]
+        (logarithm,) = one_process["weights"]["log_logit_scale"]
+        assert result["scale"] == pytest.approx(torch.tensor(logarithm).exp().item(), rel=1e-6)
+        for name, weight in result["weights"].items():
+            expected = one_process["weights"][name]
+            assert weight == pytest.approx(expected, rel=1e-8, abs=1e-10), name
+        *missing, refused = result["errors"]
+        assert "got" in refused
+        assert "of FullyShardedDataParallel: load" in refused
+        assert len(missing) == (0 if keep_parameters else 2)
+        assert all("log_logit_scale must be in memory" in error for error in missing)

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from selip_core.pretrained import PretrainedModule
 from selip_core.pretrained.kinds import find_kind
-from selip_core.pretrained.sharded import full_tensor, own_shard
+from selip_core.pretrained.sharded import full_tensor, own_shard, require_present
 
 
 class DualEncoderOutput(NamedTuple):
@@ -83,6 +83,8 @@ class DualEncoder(PretrainedModule):
         In a model sharded by ``fully_shard`` one rank holds it between two steps. Reading it there
         is a collective, which every rank has to call.
         """
+        if not torch.compiler.is_compiling():
+            require_present(self.log_logit_scale, 1, "log_logit_scale")
         return full_tensor(self.log_logit_scale).reshape(()).exp()
 
     def encode_image(self, images: Any) -> Float[Tensor, "b d"]:
@@ -102,7 +104,9 @@ class DualEncoder(PretrainedModule):
     @torch.no_grad()
     def clamp_logit_scale_(self) -> None:
         """Bring the scale back into ``[1, maximum_logit_scale]``, after each optimiser step."""
-        own_shard(self.log_logit_scale).clamp_(0, math.log(self.maximum_logit_scale))
+        parameter = self.log_logit_scale
+        require_present(parameter, parameter.numel(), "log_logit_scale")
+        own_shard(parameter).clamp_(0, math.log(self.maximum_logit_scale))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         # Earlier versions wrote the logarithm without dimensions.

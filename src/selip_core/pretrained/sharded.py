@@ -27,6 +27,24 @@ def is_sharded(tensor: Any) -> bool:
     return hasattr(tensor, "full_tensor")
 
 
+def require_present(parameter: Tensor, elements: int, name: str) -> None:
+    """Raise unless so many values of a parameter are in memory, whole or a shard of a ``DTensor``.
+
+    ``FullyShardedDataParallel`` frees them between two steps; what is read then is any number.
+
+    Raises:
+        RuntimeError: If they are not there.
+    """
+    if is_sharded(parameter):
+        return
+    if parameter.untyped_storage().nbytes() < elements * parameter.itemsize:
+        raise RuntimeError(
+            f"{name} must be in memory, and FullyShardedDataParallel holds it elsewhere between "
+            "two steps; enter FullyShardedDataParallel.summon_full_params(model) first, on every "
+            "rank"
+        )
+
+
 @contextmanager
 def gathered(module: nn.Module) -> Iterator[bool]:
     """Give a sharded module its whole parameters for the time of a block, on one rank.
