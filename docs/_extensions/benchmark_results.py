@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import encoder_speed
+from campaign_results import campaign_rows
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from encoder_results import pooling_rows
@@ -86,6 +87,7 @@ def single_seed_rows(result: dict[str, Any]) -> Rows:
 
 
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Rows]]] = {
+    "campaigns": ("reliability", campaign_rows),
     "demo": ("demo", demo_rows),
     "encoders-gpu": ("encoders", encoder_speed.gpu_rows),
     "encoders-layout": ("encoders", encoder_speed.layout_rows),
