@@ -1,7 +1,14 @@
 """Warnings and logs on standard error, as users read them."""
 
+import io
 import subprocess
 import sys
+import threading
+from contextlib import redirect_stderr
+
+from tqdm import tqdm
+
+from selip_core.cli.messages import plain_messages, tell, unfailing_stderr
 
 PROGRAM = """
 import logging, sys, warnings
@@ -33,3 +40,26 @@ def test_verbose_tells_where_a_warning_comes_from():
         "selip: warning: what was seen",
         "selip: info: what is done",
     ]
+
+
+def test_an_error_in_a_thread_is_one_line_without_values(capsys):
+    def fail():
+        raise OSError("jane")
+
+    with plain_messages(verbose=False):
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+    assert capsys.readouterr().err == "selip: warning: a background thread failed: OSError\n"
+
+
+def test_standard_error_that_fails_does_no_harm():
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    with redirect_stderr(Full()), unfailing_stderr():
+        tell("warning", "lost")
+        for _ in tqdm(range(3)):
+            pass
+        sys.stderr.flush()

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
@@ -50,10 +51,10 @@ def tell(kind: str, message: str) -> None:
 
 @contextmanager
 def plain_messages(verbose: bool) -> Iterator[None]:
-    """Tell warnings and logs as users read them, without the line of Python they come from.
+    """Show warnings and logs as users read them, without the line of Python they come from.
 
     Args:
-        verbose: Tell also what is being done, and where a warning comes from.
+        verbose: Show also what is being done, and where a warning comes from.
     """
 
     def show(
@@ -71,9 +72,21 @@ def plain_messages(verbose: bool) -> Iterator[None]:
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter())
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
-    with warnings.catch_warnings():
-        warnings.showwarning = show
-        yield
+    before = threading.excepthook
+    threading.excepthook = _show_failed_thread
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            yield
+    finally:
+        threading.excepthook = before
+
+
+def _show_failed_thread(failure: threading.ExceptHookArgs) -> None:
+    """Show the type of an error in a thread, say of a tracker; its traceback can hold values."""
+    tell("warning", f"a background thread failed: {failure.exc_type.__name__}")
+    if failure.exc_value is not None:
+        logging.getLogger(__name__).info("it came from here", exc_info=failure.exc_value)
 
 
 class _Formatter(logging.Formatter):

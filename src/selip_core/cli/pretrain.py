@@ -53,21 +53,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and print where the model is."""
-    from selip_core.recipes import PretrainConfig, pretrain, read_config
-
     arguments.go_on = partial(_how_to_write_on, arguments.out)
-    config = PretrainConfig()
-    if arguments.config:
-        config = read_config(arguments.config, sources=not arguments.resume)
     try:
-        model = pretrain(
-            arguments.manifest,
-            config,
-            arguments.out,
-            resume=arguments.resume,
-            accept_changed_data=arguments.accept_changed_data,
-            cache=arguments.cache,
-        )
+        model = _pretrain(arguments)
     except KeyboardInterrupt as interrupt:
         message = str(interrupt) or _how_to_go_on(arguments.out)
         raise Interrupted(message, signal_of(interrupt)) from None
@@ -76,18 +64,36 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _how_to_go_on(out: Path) -> str:
-    """What to say of an interruption before training, or of a second one within a step."""
-    from selip_core.recipes.run_folder import RunFolder
+def _pretrain(arguments: argparse.Namespace) -> Path:
+    from selip_core.recipes import PretrainConfig, pretrain, read_config
 
-    if RunFolder(out).holds_checkpoint():
-        how = "go on with the same command and --resume"
+    config = PretrainConfig()
+    if arguments.config:
+        config = read_config(arguments.config, sources=not arguments.resume)
+    return pretrain(
+        arguments.manifest,
+        config,
+        arguments.out,
+        resume=arguments.resume,
+        accept_changed_data=arguments.accept_changed_data,
+        cache=arguments.cache,
+    )
+
+
+def _how_to_go_on(out: Path) -> str:
+    """Return what to say of an interruption before training, or of a second one within a step.
+
+    The folder is looked at by names, as RunFolder would import torch: seconds that a scheduler may
+    not grant.
+    """
+    how = "go on with the same command and --resume"
+    if any(out.glob("checkpoint/step-*")):
         return f"stopped; the last checkpoint in {out} is kept: {how}"
+    if (out / "config.json").exists():
+        return f"stopped before the first checkpoint: {how}"
     return "stopped; nothing is saved yet: the same command, without --resume, starts anew"
 
 
 def _how_to_write_on(out: Path) -> str:
     """Return what to do once a file can be written again, or memory is there."""
-    from selip_core.recipes.run_folder import RunFolder
-
-    return "go on with --resume" if RunFolder(out).config.exists() else "run it again"
+    return "go on with --resume" if (out / "config.json").exists() else "run it again"

@@ -19,7 +19,7 @@ from selip_core.data import Manifest
 from selip_core.errors import DataError, Problem
 
 _FORMAT = 1
-_BLOCK = 2**16
+_BLOCK = 2**15
 """Bytes of a sample."""
 
 _BLOCKS = 8
@@ -131,7 +131,7 @@ def record_data(
 ) -> DataRecord:
     """Return the record of a manifest.
 
-    Of each volume of ``used`` some samples are read, 0.5 MiB at most.
+    Of each volume of ``used`` some samples are read, 256 KiB at most.
 
     Args:
         manifest: All rows.

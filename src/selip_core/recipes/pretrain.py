@@ -129,11 +129,11 @@ def pretrain(
         except KeyboardInterrupt:
             run.withdraw()
             raise
-        accelerator.end_training()
         if not run.model.exists():
             lock.confirm()
             card = run_card(config, training, validation, trainer.position.history)
             save_model(run.model, model, config, card)
+        accelerator.end_training()
     return run.model
 
 

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from tqdm.auto import tqdm
 
 from selip_core.data import VolumeDataset
 from selip_core.dual_encoder import DualEncoder
+from selip_core.files import writing
 from selip_core.interruption import Interrupted, deferred_signals
 from selip_core.losses import SimilarityCLIPLoss, scheduled_weight
 from selip_core.recipes.checkpoint import save_checkpoint
@@ -166,12 +168,18 @@ class TrainingLoop:
         if position.data_changes:
             row["data_changes"] = position.data_changes
         position.history.append(row)
-        self.trainer.track(row)
         position.epoch, position.batch, position.seconds = position.epoch + 1, 0, 0.0
         position.losses, position.data_changes = [], []
         self._show(bar)
         self.save()
+        self._track(row)
         self._raise_if(interrupted)
+
+    def _track(self, row: dict[str, Any]) -> None:
+        """Hand a row of history to the tracker; that of TensorBoard writes into the folder."""
+        is_file = self.config.tracker == "tensorboard"
+        with writing(self.run_folder.path / "selip") if is_file else nullcontext():
+            self.trainer.track(row)
 
     def _show(self, bar: "tqdm[Any]", volumes_per_second: float | None = None) -> None:
         position = self.trainer.position
