@@ -134,7 +134,7 @@ def test_without_a_whole_checkpoint_all_are_named(tmp_path):
     cut(save(tmp_path, 1) / "tensors.safetensors")
     remove(save(tmp_path, 2) / "scalars.json")
     told = r"no checkpoint that is whole; put back a copy .*\n  step-00000002: scalars.json is"
-    with pytest.raises(ValueError, match=told + r"\n  step-00000001: .*is damaged"):
+    with pytest.raises(ValueError, match=told + r" missing\n  step-00000001: .*is damaged"):
         load_checkpoint(tmp_path)
     assert names(tmp_path) == ["step-00000001", "step-00000002"]
 
@@ -149,6 +149,13 @@ def test_a_checkpoint_of_another_version_is_named(tmp_path, other):
     writer = "an earlier one" if other == 1 else "selip-core 9"
     told = rf"step-00000001 has format {other} and .* reads format 2; finish .*{writer}"
     with pytest.raises(ValueError, match=told):
+        load_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_of_several_processes_is_refused(tmp_path):
+    file = save(tmp_path, 1) / "scalars.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"processes": 4}))
+    with pytest.raises(ValueError, match="was written by 4 processes"):
         load_checkpoint(tmp_path)
 
 

@@ -141,6 +141,10 @@ def _load_content(path: Path) -> dict[str, Any]:
             f"reads format {_FORMAT}; finish the run with the version that started it "
             f"({content.get('written_by', 'an earlier one')}), or start in another folder"
         )
+    if content.get("processes") != 1:
+        raise _FormatError(
+            f"{path} was written by {content.get('processes')} processes and cannot be resumed by 1"
+        )
     if not isinstance(content.get("scalars"), dict) or (
         _digest(content["scalars"]) != content.get("sha256")
     ):
