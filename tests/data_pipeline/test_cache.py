@@ -1,5 +1,6 @@
 """The volume cache: whatever happens to its folder, volumes come out right and training goes on."""
 
+import errno
 import logging
 import os
 import shutil
@@ -137,6 +138,21 @@ def test_an_entry_of_another_user_stays(cache, read, another_user):
     assert "cannot be read (Permission denied)" in warning
     assert entry.read_bytes() == content
     assert (entry.stat().st_uid, entry.stat().st_mode & 0o777) == (0, 0o600)
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO])
+def test_an_entry_of_a_failing_disk_stays(cache, read, monkeypatch, number):
+    read()
+    content = only_entry(cache).read_bytes()
+
+    def load(path):
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "load_tensors", load)
+        (warning,) = read()
+    assert f"cannot be read ({os.strerror(number)})" in warning
+    assert only_entry(cache).read_bytes() == content
 
 
 def test_a_folder_of_another_user_is_read(cache, read, another_user, shared_folder, fresh, source):
