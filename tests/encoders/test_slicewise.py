@@ -1,11 +1,13 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from selip_core.digests import sealed
 from selip_core.encoders import (
     SliceEncoder,
     WeightsSource,
@@ -14,6 +16,7 @@ from selip_core.encoders import (
     timm_network,
 )
 from selip_core.encoders.slicewise import BY_NAME
+from selip_core.encoders.timm_network import require_maps_as_described
 
 ARCHITECTURES = [
     "test_convnext",
@@ -292,7 +295,7 @@ def test_a_saved_folder_cannot_make_timm_read_elsewhere(timm, pickled, tmp_path,
     values = json.loads(config.read_text())
     unsafe = unsafe_options(pickle)
     values["model"]["options"]["model_options"] = {"pretrained": True, option: unsafe[option]}
-    config.write_text(json.dumps(values))
+    config.write_text(json.dumps(sealed(values)))
     with pytest.raises(ValueError, match=f"model_options can be .*, got .*{option}"):
         SliceEncoder.from_pretrained(tmp_path / "encoder")
     with pytest.raises(ValueError, match=f"got {option}; weights of timm are loaded by"):
@@ -345,7 +348,6 @@ def test_options_of_timm_go_through(timm, small):
     [
         ({"model": "resnet19"}, "timm .* has no model 'resnet19'"),
         ({"model": "pit_ti_224"}, "pit_ti_224 takes images of one size only"),
-        ({"model": "coat_tiny"}, "timm gives no feature maps of coat_tiny"),
         ({"attention_heads": 7}, "heads must divide the 96 channels, got 7"),
         ({"attention_layers": -1}, "attention_layers must be 0 or more, got -1"),
         ({"slices_at_once": 0}, "slices_at_once must be 1 or more, or None, got 0"),
@@ -354,6 +356,45 @@ def test_options_of_timm_go_through(timm, small):
 def test_refuses_impossible_options(small, options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)
+
+
+@pytest.mark.parametrize("model", ["coat_tiny", "crossvit_tiny_240", "convit_tiny"])
+def test_what_timm_gives_no_maps_of_is_refused(timm, small, model):
+    """Which models these are changes with timm's release, so timm is asked."""
+    try:
+        with torch.device("meta"):
+            timm.create_model(model, features_only=True)
+        message = f"{model} takes images of one size only"
+    except RuntimeError:
+        message = f"timm gives no feature maps of {model}: choose another"
+    with pytest.raises(ValueError, match=message):
+        small(model)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no"), NotImplementedError(), AttributeError("forward_intermediates")]
+)
+def test_a_model_without_maps_is_known_whatever_timm_says(error):
+    def create_model(name, features_only=False, **_):
+        if features_only or name == "broken":
+            raise error
+        return torch.nn.Identity()
+
+    timm = SimpleNamespace(create_model=create_model)
+    with pytest.raises(ValueError, match="timm gives no feature maps of flat: choose another"):
+        timm_network._create(timm, "flat", {"features_only": True})
+    with pytest.raises(type(error)):
+        timm_network._create(timm, "broken", {"features_only": True})
+
+
+def test_maps_that_are_not_as_described_are_refused(timm, small):
+    network = timm.create_model("test_resnet", features_only=True)
+    require_maps_as_described("test_resnet", network, 3)
+    assert network.training
+    network.feature_info.info[network.feature_info.out_indices[-1]]["num_chs"] += 1
+    told = r"maps of timm's test_resnet are not as timm describes them: of an image of 64 x 64 .*97"
+    with pytest.raises(ValueError, match=told):
+        require_maps_as_described("test_resnet", network, 3)
 
 
 def test_sizes_that_do_not_divide_are_told_the_nearest(small):

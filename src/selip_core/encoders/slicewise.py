@@ -19,7 +19,12 @@ from selip_core.encoders.pooling import PoolingChoice, create_pooling
 from selip_core.encoders.registry import register_image_encoder
 from selip_core.encoders.slice_attention import SliceAttention
 from selip_core.encoders.spec import ImageEncoderSpec
-from selip_core.encoders.timm_network import TimmModel, channels_first, network_stages
+from selip_core.encoders.timm_network import (
+    TimmModel,
+    channels_first,
+    network_stages,
+    require_maps_as_described,
+)
 from selip_core.encoders.timm_weights import published_timm_weights, read_timm_weights
 
 BY_NAME = {
@@ -53,8 +58,9 @@ class SliceEncoder(ImageEncoder):
 
     Raises:
         ImportError: If timm or torchvision is missing; the message tells what to install.
-        ValueError: If timm has no such model or no such option, if the model takes one image size
-            only, if an option is out of its range, or if the heads do not divide the channels.
+        ValueError: If timm has no such model or no such option, if it gives no maps of the model or
+            others than it describes, if the model takes one image size only, if an option is out of
+            its range, or if the heads do not divide the channels.
 
     Example:
         >>> import torch
@@ -86,6 +92,7 @@ class SliceEncoder(ImageEncoder):
         self.slices_at_once = slices_at_once
         self._model = TimmModel(model, in_channels, model_options or {})
         self.network = self._model.create()
+        require_maps_as_described(model, self.network, in_channels)
         spec = _describe(self.network, in_channels)
         channels = spec.stage_channels[-1]
         self.slice_attention = (

@@ -1,5 +1,6 @@
 """2D networks of timm as feature pyramids."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from selip_core._optional import require
+from selip_core.encoders.dry_run import dry_run
 
 ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False})
 """What makes a network of a fixed image size take others, if it can."""
@@ -134,10 +136,54 @@ def _create(timm: Any, name: str, options: dict[str, Any]) -> nn.Module | None:
         if any(key in str(error) for any_size in ANY_SIZE for key in any_size):
             return None
         raise ValueError(f"timm's {name} does not take these model_options: {error}") from error
-    except RuntimeError as error:
-        if "features_only" not in str(error):
+    except (RuntimeError, NotImplementedError, AttributeError) as error:
+        # Which networks have maps changes with timm, and so do its words: without maps it is made.
+        if options.get("pretrained") or not _is_made_without_maps(timm, name, options):
             raise
         raise ValueError(f"timm gives no feature maps of {name}: choose another") from error
+
+
+def _is_made_without_maps(timm: Any, name: str, options: Mapping[str, Any]) -> bool:
+    apart = {"features_only", "out_indices", "output_stride"}.union(*ANY_SIZE)
+    plain = {key: value for key, value in options.items() if key not in apart}
+    try:
+        dry_run(lambda: timm.create_model(name, **plain))
+    except Exception:  # then the maps are not what is wrong
+        return False
+    return True
+
+
+def require_maps_as_described(name: str, network: Any, in_channels: int) -> None:
+    """Refuse a network whose maps are not those that timm describes, where a dry run shows it.
+
+    Raises:
+        ValueError: If a map has other channels or another size.
+    """
+    information = network.feature_info
+    channels, strides = information.channels(), information.reduction()
+    size = 2 * math.lcm(*strides)
+    tensors = dict([*network.named_parameters(), *network.named_buffers()])
+    weightless = {key: tensor.detach().to("meta") for key, tensor in tensors.items()}
+    image = torch.empty(1, in_channels, size, size, device="meta")
+    training = network.training
+    try:
+        with torch.no_grad():
+            maps = torch.func.functional_call(network.eval(), weightless, (image,))
+    except Exception:  # it computes with tensors that it has not registered: nothing is shown
+        return
+    finally:
+        network.train(training)
+    got = [tuple(each.shape[1:]) for each in channels_first(network, maps)]
+    wanted = [
+        (width, size // stride, size // stride)
+        for width, stride in zip(channels, strides, strict=True)
+    ]
+    if got != wanted:
+        raise ValueError(
+            f"the maps of timm's {name} are not as timm describes them: of an image of {size} x "
+            f"{size} it should give {wanted} (channels, height, width), and it gives {got}: choose "
+            "another model"
+        )
 
 
 def _is_strict(network: nn.Module) -> bool:
