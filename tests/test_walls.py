@@ -14,6 +14,7 @@ FOUNDATION = {
     "_version",
     "containers",
     "digests",
+    "documents",
     "errors",
     "files",
     "folders",

@@ -131,12 +131,14 @@ def _problems(name: str, faults: Faults, lines: int) -> list[Problem]:
             if len(same) < 3 or 2 * len(same) <= lines:
                 problems.append(Problem(f"{name}:{number} {fault.path}", _message(fault)))
             elif number == min(same):
-                more = f" (so on {len(same):,} of {lines:,} lines; this is the first)"
+                more = f" (the first of {len(same):,} such lines of {lines:,})"
                 problems.append(Problem(f"{name}:{number} {fault.path}", _message(fault) + more))
     return problems
 
 
 def _cause(fault: JsonFault) -> tuple[str, str]:
+    if fault.position is not None:  # where a parser stops in what is no JSON is chance
+        return fault.path, "not JSON"
     return re.sub(r"\[\d+\]", "[]", fault.path), fault.cause
 
 

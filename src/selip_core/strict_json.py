@@ -78,9 +78,22 @@ def parse_json(text: str) -> Any:
         value = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise JsonError(_faults(text, error)) from None
-    if text.count("{") + text.count("[") > DEPTH and _is_deeper(value, DEPTH):
+    if text.count("{") + text.count("[") > DEPTH and is_deeper(value, DEPTH):
         raise JsonError((JsonFault("$", TOO_DEEP),))
     return value
+
+
+def is_deeper(value: Any, depth: int) -> bool:
+    """Return whether a value has more levels of lists and objects than ``depth``.
+
+    Example:
+        >>> is_deeper([{"a": []}], 2), is_deeper([{"a": 1}], 2)
+        (True, False)
+    """
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return depth == 0 or any(is_deeper(each, depth - 1) for each in inner)
 
 
 def json_path(steps: tuple[int | str, ...]) -> str:
@@ -188,10 +201,3 @@ def _cause(text: str, error: json.JSONDecodeError) -> str:
     if following.startswith(("//", "/*", "#")):
         return "JSON has no comments; remove them"
     return _CAUSES.get(error.msg, error.msg[:1].lower() + error.msg[1:])
-
-
-def _is_deeper(value: Any, depth: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return depth == 0 or any(_is_deeper(each, depth - 1) for each in inner)

@@ -46,7 +46,11 @@ LAYOUTS = {
     "columns": (json.dumps({"id": {"0": SECRET}, "text": {"0": "x"}}), "a table by columns"),
     "split table": (json.dumps({"columns": ["id"], "index": [0], "data": [[1]]}), "by columns"),
     "indented objects": ("\n".join(json.dumps(row, indent=1) for row in ROWS), "over several"),
-    "one indented object": (json.dumps(ROWS[0], indent=1), "each over several lines"),
+    "indented objects with an error": (
+        "\n".join(json.dumps(row, indent=1) for row in ROWS).replace('",', '"'),
+        "each over several lines",
+    ),
+    "one indented object": (json.dumps(ROWS[0], indent=1), "one JSON object over several lines"),
     "joined": ("".join(LINES), "without line ends between them"),
     "commas": (",\n".join(LINES), "with commas between them"),
     "lists": ("\n".join(json.dumps(list(row.values())) for row in ROWS), "series of JSON lists"),
@@ -66,7 +70,7 @@ LAYOUTS = {
     "Git LFS": ("version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     "empty": ("", "empty"),
     "blank": ("\n \n", "empty"),
-    "text": ("jane\nis\nwell\n", r"1 \$: not JSON at column 1: .*so on 3 of 3 lines"),
+    "text": ("jane\nis\nwell\n", r"1 \$: not JSON at column 1: .*the first of 3 such lines of 3"),
 }
 BINARIES = {
     "gzip": (gzip.compress(TEXT.encode()), "a file compressed by gzip.*gunzip"),

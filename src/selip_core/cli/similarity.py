@@ -170,6 +170,8 @@ def _fitted(arguments: argparse.Namespace) -> "Similarity":
     from selip_core.findings import read_reports
     from selip_core.similarity import load_similarity
 
+    if arguments.source.name == "card.json":
+        raise ValueError(f"{arguments.source} is the card of a saved similarity; give its folder")
     if not arguments.source.is_dir():
         similarity = similarity_of(arguments)
         return similarity.fit(read_reports(arguments.source), progress=True)

@@ -1,7 +1,6 @@
 """The settings of a similarity on the command line."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,12 +128,17 @@ def _kernel(arguments: argparse.Namespace) -> "FindingKernel":
 
 
 def _kernel_of_file(path: Path) -> "FindingKernel":
+    from selip_core.documents import read_json_document
     from selip_core.similarity.kernels.definition import kernel_from
 
+    definition = read_json_document(path)
+    if isinstance(definition, dict) and isinstance(definition.get("definition"), dict):
+        raise ValueError(
+            f"{path} is the card of a saved similarity; give a file with its definition.kernel "
+            f"alone: jq .definition.kernel {path} > kernel.json"
+        )
     try:
-        return kernel_from(json.loads(path.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+        return kernel_from(definition)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

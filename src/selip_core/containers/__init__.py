@@ -4,6 +4,7 @@ from selip_core.containers.recognition import (
     JSON_LINES,
     WrongContainerError,
     encoding_advice,
+    foreign_document,
     foreign_text,
     read_container,
 )
@@ -12,6 +13,7 @@ __all__ = [
     "JSON_LINES",
     "WrongContainerError",
     "encoding_advice",
+    "foreign_document",
     "foreign_text",
     "read_container",
 ]

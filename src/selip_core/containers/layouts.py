@@ -27,6 +27,7 @@ _DELIMITERS = {
 }
 _ARRAY = Format("one JSON array", _JQ.format(filter=".[]"))
 _SPREAD = Format("a series of JSON objects, each over several lines", _JQ.format(filter="."))
+_INDENTED = Format("one JSON object over several lines", _JQ.format(filter="."))
 _JOINED = Format("a series of JSON objects without line ends between them", _JQ.format(filter="."))
 _COMMAS = Format(
     "a series of JSON objects with commas between them",
@@ -49,6 +50,9 @@ _COLUMNS = Format(
     "lines=True, force_ascii=False)",
 )
 _BY_KEY = Format("one JSON object with a row under each key", _JQ.format(filter=".[]"))
+_NAMED_TOML = Format("TOML", "settings in TOML have a name that ends in .toml")
+_LINES = Format("JSON Lines", "give the settings, not the data")
+_DOCUMENT = Format("JSON", "settings in JSON have a name that ends in .json")
 _HTML = Format("an HTML page", "download the file itself; a page often asks to log in first")
 _XML = Format("XML", "export the data as JSON Lines")
 _TOML = Format("a settings file (TOML or INI)", "give the data, or give this file as the settings")
@@ -88,6 +92,30 @@ def layout_of(text: str) -> Format | None:
     return settings or _table(head)
 
 
+def document_layout_of(text: str) -> Format | None:
+    r"""Return what text is if it is not one JSON or TOML document, or None if it could be.
+
+    Meant for text that cannot be parsed as the one that was wanted.
+
+    Example:
+        >>> document_layout_of('{"id": "a"}\n{"id": "b"}').name
+        'JSON Lines'
+        >>> document_layout_of("epochs: 2").name
+        'YAML'
+    """
+    stripped = text.strip(" \t\r\n\ufeff")
+    if _settings(stripped[:SAMPLE]) is _TOML:
+        return _NAMED_TOML
+    if not stripped.startswith(("{", "[")):
+        return layout_of(text)
+    try:
+        _, end = json.JSONDecoder().raw_decode(stripped[:WHOLE])
+    except (ValueError, RecursionError):
+        known = _no_json_layout(stripped)
+        return None if known in (_ARRAY, _SPREAD) else known
+    return _LINES if stripped[end:].lstrip().startswith(("{", "[")) else _DOCUMENT
+
+
 def _settings(head: str) -> Format | None:
     """Return TOML, INI or YAML by its first line that is no comment."""
     lines = [line for line in head.splitlines() if line.strip() and not re.match(r"\s*[#;]", line)]
@@ -124,7 +152,7 @@ def _json_layout(text: str) -> Format | None:
     if isinstance(value, list):
         return _LISTS if rest.startswith("[") else _ARRAY
     if not rest:
-        return _single_object(value) or (_SPREAD if "\n" in text else None)
+        return _single_object(value) or (_INDENTED if "\n" in text else None)
     if rest.startswith(","):
         return _COMMAS
     if "\n" not in text[end : len(text) - len(rest)]:
@@ -139,7 +167,10 @@ def _no_json_layout(text: str) -> Format | None:
         return _PYTHON
     if re.search(r"^\s*(//|/\*|#)", head, re.M):
         return _COMMENTED
-    return _ARRAY if head.startswith("[") else None
+    if head.startswith("["):
+        return _ARRAY
+    first_line, _, others = head.partition("\n")
+    return _SPREAD if others and not first_line.rstrip(", \r").endswith("}") else None
 
 
 def _single_object(value: dict[str, Any]) -> Format | None:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from selip_core.containers.encodings import encoding_of, wide_encoding_of
-from selip_core.containers.layouts import layout_of
+from selip_core.containers.layouts import document_layout_of, layout_of
 from selip_core.containers.signatures import HEAD, Format, format_of
 
 JSON_LINES = "JSON Lines (one JSON object per line)"
@@ -69,6 +69,23 @@ def foreign_text(data: bytes, wanted: str) -> str | None:
         return _foreign_encoding(data, wanted) if _is_mostly_not_utf8(data) else None
     known = layout_of(text)
     return None if known is None else _message(known, wanted)
+
+
+def foreign_document(text: str, wanted: str) -> str | None:
+    """Return what a text is that cannot be read as one document; None if only parts are wrong.
+
+    Args:
+        text: The whole file.
+        wanted: ``"JSON"`` or ``"TOML"``.
+
+    Example:
+        >>> foreign_document("epochs: 2", "TOML")
+        'is YAML, not TOML; convert it: python -c ...'
+    """
+    if not text.strip():
+        return "is empty"
+    known = document_layout_of(text)
+    return None if known is None or known.name == wanted else _message(known, wanted)
 
 
 def encoding_advice(data: bytes) -> str:

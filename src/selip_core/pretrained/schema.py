@@ -1,11 +1,12 @@
 """Parts of ``config.json`` read into dataclasses: every key that is wrong told at once."""
 
-import json
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from selip_core.documents import read_json_document
 from selip_core.errors import DataError, Problem, did_you_mean
+from selip_core.strict_json import is_deeper
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -27,28 +28,14 @@ def read_object(path: Path) -> dict[str, Any]:
         DataError: If it holds none.
         OSError: If it cannot be read.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read", [Problem(str(path), str(error))]) from error
-    if _is_deeper(value, DEPTH):
-        problem = Problem(str(path), f"objects and lists may stand {DEPTH} deep in one another")
+    value = read_json_document(path)
+    if is_deeper(value, DEPTH):
+        problem = Problem(str(path), f"objects and lists may be nested {DEPTH} deep")
         raise DataError(f"{path} cannot be read", [problem])
     if not isinstance(value, dict):
         problem = Problem(str(path), f"expected a JSON object, got {type(value).__name__}")
         raise DataError(f"{path} cannot be read", [problem])
     return value
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
-
-
-def _is_deeper(value: Any, depth: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return depth == 0 or any(_is_deeper(each, depth - 1) for each in inner)
 
 
 def read_as(schema: type[T], values: Any, where: str) -> T:

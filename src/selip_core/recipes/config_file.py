@@ -1,9 +1,7 @@
 """The settings of a pretraining run: read from a file, and compared."""
 
 import inspect
-import json
 import os
-import tomllib
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,10 +9,13 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from pydantic import ValidationError
 
+from selip_core.containers import WrongContainerError, foreign_document, read_container
+from selip_core.documents import read_json_document, read_toml_document
 from selip_core.errors import DataError, Problem, did_you_mean
 from selip_core.recipes.config import PretrainConfig
 from selip_core.recipes.image_encoder import image_encoder_problems
 from selip_core.recipes.sources import missing_sources
+from selip_core.validation_messages import message_of
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -43,10 +44,7 @@ def read_config(path: str | os.PathLike[str], sources: bool = False) -> Pretrain
         2
     """
     path = Path(path)
-    try:
-        values = _parse(path)
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read", [Problem(str(path), str(error))]) from error
+    values = _parse(path)
     wrong = list(_wrong(values))
     wrong += _wrong_image_encoder(values, {place[:1] for place, _ in wrong})
     wrong += missing_sources(values) if sources else ()
@@ -62,7 +60,7 @@ def _wrong(values: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     try:
         PretrainConfig.model_validate(values)
     except ValidationError as error:
-        for each in error.errors(include_input=False, include_url=False):
+        for each in error.errors(include_url=False):
             yield tuple(map(str, each["loc"])), _told(each)
 
 
@@ -88,7 +86,7 @@ def _wrong_image_encoder(
 def _told(error: "ErrorDetails") -> str:
     """What is wrong with a setting, and if it is unknown, which was meant or which there are."""
     if error["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
-        return error["msg"].removeprefix("Value error, ")
+        return message_of(error)
     *sections, wrong = map(str, error["loc"])
     return f"unknown setting; {did_you_mean(wrong, _names(sections))}"
 
@@ -104,10 +102,22 @@ def _names(sections: list[str]) -> list[str]:
 
 def _parse(path: Path) -> Any:
     if path.suffix == ".toml":
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml_document(path)
     if path.suffix == ".json":
-        return json.loads(path.read_text(encoding="utf-8"))
-    raise ValueError(f"a configuration is a .toml or a .json file, got {path.name}")
+        return read_json_document(path)
+    raise ValueError(f"settings are a .toml or a .json file, got {path.name}{_instead(path)}")
+
+
+def _instead(path: Path) -> str:
+    """Return what a file without such a name is, where it is recognised."""
+    try:
+        text = read_container(path, "settings").decode("utf-8-sig")
+    except WrongContainerError as error:
+        return f", which {error}"
+    except (OSError, UnicodeDecodeError):
+        return ""
+    message = foreign_document(text, "settings")
+    return f", which {message}" if message else ""
 
 
 def config_differences(old: PretrainConfig, new: PretrainConfig) -> list[str]:

@@ -73,10 +73,7 @@ def retrieve(
         raise ValueError(f"examples must be at least 0, got {examples}")
     folder = RunFolder(Path(run))
     if not folder.model.exists():
-        raise FileNotFoundError(
-            f"{folder.path} has no finished model; run 'selip pretrain' there, with --resume if it "
-            "was stopped"
-        )
+        raise FileNotFoundError(f"{folder.path} {_no_model(folder.path)}")
     require_writable(folder.path)
     remove_partial_files(folder.path, minimum_age=3600)  # younger ones may be another's
     model, config = load_model(folder.model)
@@ -106,6 +103,19 @@ def retrieve(
     with atomic_path(folder.retrieval(split)) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
+
+
+def _no_model(path: Path) -> str:
+    """Return what a path is that is not the folder of a finished run, and what to give instead."""
+    if path.is_file():
+        return "is a file; give the folder of a run of selip pretrain"
+    if (path / "model.safetensors").is_file():
+        return "is the folder of a model, not of a run; give the run's folder, which holds it"
+    if (path / "card.json").is_file():
+        return "is a saved similarity; give the folder of a run of selip pretrain"
+    if (path / "manifest.jsonl").is_file():
+        return "is a data set; give the folder of a run of selip pretrain"
+    return "has no finished model; run 'selip pretrain' there, with --resume if it was stopped"
 
 
 def _measurable_galleries(rows: Manifest, split: Split) -> list[Gallery]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selip_core.digests import file_digest
+from selip_core.strict_json import parse_json
 
 AGAIN = "fit and save again"
 
@@ -22,8 +23,8 @@ def read_json(path: Path, kind: type) -> Any:
         ValueError: If it is missing or no JSON, or holds another kind of value.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
-    except (ValueError, RecursionError, FileNotFoundError) as error:
+        content = parse_json(path.read_text(encoding="utf-8", errors="surrogatepass"))
+    except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"{path} is missing or damaged; {AGAIN}") from error
     if not isinstance(content, kind):
         raise ValueError(f"{path} must hold a JSON {kind.__name__}; {AGAIN}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selip_core._version import __version__
+from selip_core.documents import read_json_document
 from selip_core.folders import require_writable
 from selip_core.simulation.parameters import Parameters
 
@@ -56,11 +57,13 @@ def refuse_to_shrink(out: Path, studies: int) -> None:
 
 def _check_same(card: Path, parameters: Parameters) -> None:
     try:
-        found = json.loads(card.read_text(encoding="utf-8"))["parameters"]
+        found = read_json_document(card)["parameters"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{card} is not a card that the simulator wrote; choose another folder"
         ) from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{card} is not a card that the simulator wrote; choose another folder")
     wanted = parameters.to_json()
     different = sorted(key for key in wanted | found if wanted.get(key) != found.get(key))
     if different:
