@@ -173,6 +173,10 @@ def test_what_is_no_slice_is_left_out(tmp_path):
     shutil.copy(get_testdata_file("test-SR.dcm"), folder / "report")
     shutil.copy(get_testdata_file("rtstruct.dcm"), folder / "structures.dcm")
     shutil.copy(get_testdata_file("rtplan.dcm"), folder)
+    private = slices()[0]
+    private.SOPClassUID = private.file_meta.MediaStorageSOPClassUID = "1.3.12.2.1107.5.9.1"
+    del private.PixelData, private.Rows, private.Columns
+    private.save_as(folder / "private")
     (folder / "._1").write_bytes(b"\x00\x05\x16\x07\x00\x02" + bytes(100))
     (folder / ".DS_Store").write_bytes(b"\x00\x00\x00\x01Bud1" + bytes(100))
     (folder / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0" + bytes(100))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selip_core.data._unusable import UnusableVolumeError
-from selip_core.data.dicom_header import DamagedFileError, DicomImage, read_header, uid_name
+from selip_core.data.dicom_header import DamagedFileError, DicomImage, Header, read_header, uid_name
 
 _logger = logging.getLogger(__name__)
 
@@ -144,10 +144,20 @@ def _sort_in_dicom(path: Path, head: bytes, found: DicomFolder, limit: int) -> N
         raise DamagedFileError("cut short")
     elif head[128:132] != b"DICM":
         found.others[path] = head
-    elif header.class_uids:
+    elif _is_private(header):
         found.objects["object of a private class"] += 1
     else:
         raise DamagedFileError("cut short")
+
+
+def _is_private(header: Header) -> bool:
+    """Return whether an object is whole enough to believe that its class is none of the standard.
+
+    Its class is named twice, by the object and by its file information, and a cut or flipped bits
+    hardly leave both the same.
+    """
+    uids = header.class_uids
+    return len(uids) == 2 and uids[0] == uids[1] and re.fullmatch("[0-9.]+", uids[0]) is not None
 
 
 def _suffix(path: Path) -> str:

@@ -116,7 +116,7 @@ def read_header(path: Path, limit: int) -> Header:
         dataset = _parse(file, stop_at_pixels, _tags())
         header = _header_of(dataset, _pixels(seen))
         end = sum(seen[0][1:]) if header.pixels and header.pixels.length is not None else 0
-        if header.syntax != _DEFLATED and end > os.fstat(file.fileno()).st_size:
+        if header.syntax != _DEFLATED and max(end, file.tell()) > os.fstat(file.fileno()).st_size:
             raise DamagedFileError("cut short")
     return header
 
@@ -134,7 +134,7 @@ def read_pixels(image: DicomImage) -> "FileDataset":
 
     with _ClippedReader(io.FileIO(image.path)) as file:
         dataset = _parse(file, stop_after_pixels, [*_tags(), *_OFFSET_TABLES, PIXEL_DATA])
-    if PIXEL_DATA not in dataset:
+    if PIXEL_DATA not in dataset or not isinstance(dataset.PixelData, bytes):
         raise DamagedFileError("cut short")
     dataset.file_meta.TransferSyntaxUID = image.syntax
     return dataset
@@ -161,6 +161,8 @@ def _parse(
     try:
         dataset = read_partial(file, stop, specific_tags=list(tags), force=True)
         list(dataset.file_meta)  # converts its elements
+        if PIXEL_DATA in dataset:
+            dataset[PIXEL_DATA]
     except (OSError, MemoryError):
         raise
     except Exception:  # pydicom raises whatever its parser meets, and quotes the file

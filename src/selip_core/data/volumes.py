@@ -11,6 +11,7 @@ import torch
 
 from selip_core.data._memory import VOLUME_MEMORY, reading_memory
 from selip_core.data._nifti_geometry import Geometry, require_geometry
+from selip_core.data._quiet import quiet_readers
 from selip_core.data._unusable import UnusableVolumeError, limit_bytes
 from selip_core.data.dicom import read_dicom
 from selip_core.data.nifti import read_nifti
@@ -88,7 +89,8 @@ def open_volume(path: Path, geometry: Geometry = "auto", limit: int | None = Non
             return read_dicom(path, limit)
         if not stat.S_ISREG(mode):  # a pipe would be waited for
             raise UnusableVolumeError("is a device or a pipe, not a file; copy it to a file")
-        return read_nifti(path, geometry, limit)
+        with quiet_readers():
+            return read_nifti(path, geometry, limit)
     except (UnusableVolumeError, ImportError):
         raise
     except OSError as error:
