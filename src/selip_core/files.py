@@ -22,8 +22,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path for ``path``; the file that the block writes there becomes ``path``.
 
     It has the target's name, since writers choose their format by the suffix, in a temporary folder
-    beside the target. The file reaches the disk before it is moved into place. If the block raises,
-    Ctrl-C included, the temporary folder is removed and the target stays as it was.
+    next to the target. The file reaches the disk before it is moved into place. If the block
+    raises, Ctrl-C included, the temporary folder is removed and the target stays as it was.
 
     Raises:
         WriteError: If the file cannot be written, or the folder of ``path`` is missing, or the
@@ -38,7 +38,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         ('{}', 1)
     """
     target = Path(path)
-    folder = _beside(target, "partial")
+    folder = _sibling(target, "partial")
     temporary = folder / target.name
     try:
         with writing(target, folder):
@@ -53,7 +53,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike[str], replace: bool = False) -> Iterator[Path]:
-    """Yield a new folder beside ``path``; filled by the block, it becomes ``path``.
+    """Yield a new folder next to ``path``; filled by the block, it becomes ``path``.
 
     Its files reach the disk before it is moved into place. If the block raises, Ctrl-C included, it
     is removed. Folders above ``path`` are made.
@@ -77,7 +77,7 @@ def atomic_folder(path: str | os.PathLike[str], replace: bool = False) -> Iterat
         (['config.json'], 1)
     """
     target = Path(path)
-    temporary = _beside(target, "partial")
+    temporary = _sibling(target, "partial")
     try:
         with writing(target, temporary):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -221,7 +221,7 @@ def _concerns(error: Exception, target: Path, temporary: Path | None) -> bool:
     return is_temporary or path == target or path in target.parents
 
 
-def _beside(target: Path, kind: str) -> Path:
+def _sibling(target: Path, kind: str) -> Path:
     """A name in the same folder that nothing else has, with as much of the target's as fits."""
     start = f".{kind}-{uuid.uuid4().hex[:12]}-"
     name = os.fsencode(target.name)[: _LONGEST_NAME - len(start)]
@@ -230,7 +230,7 @@ def _beside(target: Path, kind: str) -> Path:
 
 def _swap(new: Path, target: Path) -> None:
     """Put a folder in the place of another."""
-    old = _beside(target, "old")
+    old = _sibling(target, "old")
     try:
         target.rename(old)
         new.rename(target)

@@ -30,7 +30,7 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(_BLOCK)
             file.flush()
-            os.fsync(file.fileno())  # network file systems tell only now that they are full
+            os.fsync(file.fileno())  # network file systems report only now that they are full
     except OSError as error:
         remedy = f"make room or {_OTHER}" if error.errno in _FULL else _OTHER
         raise ValueError(

@@ -38,7 +38,7 @@ class _Config:
     """What ``config.json`` holds.
 
     Attributes:
-        format: :data:`FORMAT` of whoever wrote it.
+        format: :data:`FORMAT` of the version that wrote it.
         selip_core: The version that wrote it.
         sha256: Of the weights' file.
         model: Its kind, and what it is built from.
