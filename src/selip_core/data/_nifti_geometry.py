@@ -83,9 +83,10 @@ def _is_set(header: Any, form: str) -> bool:
 
 def _form(header: Any, form: str) -> NDArray[np.float64]:
     affine = _sform(header) if form == "sform" else _qform(header)
-    if not np.isfinite(affine).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (np.isfinite(affine).all() and np.isfinite(sizes).all()):
         raise UnusableVolumeError(f"its {form} is not finite; {_SOURCE}")
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
     if not sizes.all() or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-6:
         raise UnusableVolumeError(
             f"its affine is singular: the {form} maps different voxels to one place; {_SOURCE}"

@@ -63,12 +63,12 @@ def _read_header(stream: ByteStream) -> Any:
     classes: tuple[tuple[Any, int], ...] = ((Nifti1Header, 344), (Nifti2Header, 4))
     for header_class, magic_at in classes:
         size = header_class.sizeof_hdr
-        magic = head[magic_at : magic_at + 3]
-        if magic == header_class.pair_magic:
+        magic = head[magic_at : magic_at + 4]
+        if magic == header_class.pair_magic + b"\0":
             raise UnusableVolumeError(
                 "is the header of a pair of files (.hdr, .img); convert both to one .nii.gz"
             )
-        if magic == header_class.single_magic and len(head) >= size:
+        if magic == header_class.single_magic + b"\0" and len(head) >= size:
             header = header_class(head[:size], _byte_order(head, size), check=False)
             _require_end_of_line(header)
             return header
