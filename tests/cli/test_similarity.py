@@ -208,3 +208,18 @@ def test_wrong_arguments_are_told(folder, capsys, arguments, message):
     with pytest.raises(SystemExit):
         main(["similarity", "describe", folder, *arguments])
     assert message in capsys.readouterr().err
+
+
+def test_the_card_in_place_of_its_folder_or_its_kernel(path, folder, capsys):
+    card = f"{folder}/card.json"
+    assert main(["similarity", "describe", card]) == 2
+    assert f"{card} is the card of a saved similarity; give its folder" in capsys.readouterr().err
+    assert main(["similarity", "describe", path, "--kernel", card]) == 2
+    assert "give a file with its definition.kernel alone" in capsys.readouterr().err
+
+
+def test_a_manifest_in_place_of_the_reports(tmp_path, capsys):
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text('{"id": "1", "volume": "a.nii", "split": "test", "report": "r"}\n' * 2)
+    assert fit(str(manifest), tmp_path) == 2
+    assert "manifest.jsonl: is a manifest" in capsys.readouterr().err

@@ -237,6 +237,22 @@ def test_an_unfinished_run_is_refused(manifest, tmp_path):
         retrieve(manifest, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("model.safetensors", "is the folder of a model, not of a run; give the run's folder"),
+        ("card.json", "is a saved similarity; give the folder of a run"),
+        ("manifest.jsonl", "is a data set; give the folder of a run"),
+    ],
+)
+def test_another_folder_is_refused_by_what_it_is(manifest, tmp_path, name, message):
+    (tmp_path / name).touch()
+    with pytest.raises(FileNotFoundError, match=message):
+        retrieve(manifest, tmp_path)
+    with pytest.raises(FileNotFoundError, match="is a file; give the folder of a run"):
+        retrieve(manifest, tmp_path / name)
+
+
 def test_a_study_without_truth_is_told(manifest, run, tmp_path):
     for path in manifest.parent.iterdir():
         (tmp_path / path.name).symlink_to(path)
