@@ -3,11 +3,13 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 
 import nibabel
 import numpy as np
 import pytest
 import torch
+import tqdm.auto
 from safetensors.torch import load_file
 
 from selip_core.cli import main
@@ -62,6 +64,8 @@ def run(name, *options):
 
 def run_and_exit(*arguments):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # not ignored, as in a terminal
+    for kind in (tqdm.std.tqdm, tqdm.auto.tqdm):  # forks share a lock, and a killed one keeps it
+        kind.set_lock(threading.RLock())
     raise SystemExit(run(*arguments))
 
 
@@ -89,7 +93,7 @@ def disturb(name, folder, choose):
         number = choose.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
         if process.exitcode is None:
             os.kill(process.pid, number)
-            process.join()
+            process.join(120)
         before_main = {-number} if number != signal.SIGINT else {1}
         assert process.exitcode in {0, -signal.SIGKILL, 128 + number} | before_main
         if process.exitcode == 0:

@@ -142,6 +142,21 @@ def test_output_to_a_full_disk(monkeypatch):
         assert failing.returncode == 2
 
 
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_streams_do_no_harm(closed, tmp_path):
+    program = (
+        "import sys; from selip_core.cli import main, retrieve\n"
+        "def run(arguments):\n"
+        "    with open('result', 'w') as file:\n"
+        "        assert file.fileno() > 2; print('x'); raise ValueError\n"
+        "retrieve.run = run; sys.exit(main(['retrieve', '--manifest', 'm', '--run', 'r']))"
+    )
+    (tmp_path / "program.py").write_text(program)
+    command = f"{sys.executable} program.py {closed}"
+    assert subprocess.run(["bash", "-c", command], cwd=tmp_path).returncode == 2
+    assert (tmp_path / "result").read_text() == ""
+
+
 def test_verbose_logs_where_an_error_came_from(monkeypatch, caplog):
     monkeypatch.setattr(pretrain, "run", lambda arguments: int("x"))
     with caplog.at_level(logging.INFO):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from selip_core._version import __version__
 from selip_core.cli.failures import explain
-from selip_core.cli.messages import plain_messages, tell, unfailing_stderr
+from selip_core.cli.messages import open_closed_streams, plain_messages, tell, unfailing_stderr
 from selip_core.interruption import raised_signals, signal_of
 
 SUBCOMMANDS = (
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # Loaders of volumes are forked after texts were tokenised: tokenizers warns of its threads.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    open_closed_streams()
     with unfailing_stderr(), raised_signals():
         parsed = argparse.Namespace()
         try:

@@ -1,6 +1,7 @@
-"""What ``selip`` tells on standard error: one form for errors, warnings and logs."""
+"""What ``selip`` shows on standard error: one form for errors, warnings and logs."""
 
 import logging
+import os
 import sys
 import threading
 import warnings
@@ -42,6 +43,21 @@ def unfailing_stderr() -> Iterator[None]:
     """Keep messages and progress bars from ending the work in the block."""
     with redirect_stderr(UnfailingStream(sys.stderr)):
         yield
+
+
+def open_closed_streams() -> None:
+    """Open standard streams that the process was started without (``2>&-``), as nothing.
+
+    Else the next file that is opened gets the number of one, and messages are written into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
 def tell(kind: str, message: str) -> None:
