@@ -40,6 +40,30 @@ def test_target_is_absent_until_the_block_ends(tmp_path):
     assert target.read_bytes() == b"whole"
 
 
+def test_a_link_stays_and_its_file_is_replaced(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    real, link = tmp_path / "elsewhere" / "real.json", tmp_path / "link.json"
+    real.write_text("old")
+    link.symlink_to(real)
+    with atomic_path(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with atomic_path(pipe) as temporary:
+        temporary.write_text("words")
+    assert os.read(reader, 10) == b"words"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
 def test_block_that_writes_nothing_is_an_error(tmp_path):
     with pytest.raises(WriteError, match=r"No such file.*a'"), atomic_path(tmp_path / "a"):
         pass

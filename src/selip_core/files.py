@@ -13,6 +13,7 @@ from pathlib import Path
 from selip_core.errors import WriteError
 
 _TEMPORARY = re.compile(r"\.(?P<kind>partial|new|old)-[0-9a-f]{12}(-(?P<name>.+))?", re.DOTALL)
+_STANDARD_STREAMS = ("/dev/stdout", "/dev/stderr")
 _LONGEST_NAME = 255
 """Bytes that a name may have on the usual file systems."""
 
@@ -24,6 +25,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     It has the target's name, since writers choose their format by the suffix, in a temporary folder
     next to the target. The file reaches the disk before it is moved into place. If the block
     raises, Ctrl-C included, the temporary folder is removed and the target stays as it was.
+
+    Of a symbolic link, the file it points to is replaced. A device or a pipe, such as
+    ``/dev/stdout``, is written to directly.
 
     Raises:
         WriteError: If the file cannot be written, or the folder of ``path`` is missing, or the
@@ -37,11 +41,15 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         >>> target.read_text(), len(list(target.parent.iterdir()))
         ('{}', 1)
     """
-    target = Path(path)
+    if _is_device(Path(path)):
+        with writing(path):
+            yield Path(path)
+        return
+    target = Path(path).resolve() if Path(path).is_symlink() else Path(path)
     folder = _sibling(target, "partial")
     temporary = folder / target.name
     try:
-        with writing(target, folder):
+        with writing(path, folder):
             folder.mkdir()
             yield temporary
             _flush(temporary)
@@ -219,6 +227,12 @@ def _concerns(error: Exception, target: Path, temporary: Path | None) -> bool:
     path = Path(os.fsdecode(name))
     is_temporary = temporary is not None and temporary.name in path.parts
     return is_temporary or path == target or path in target.parents
+
+
+def _is_device(path: Path) -> bool:
+    """Whether a path is a device or a pipe, or a name in /dev of what an open file writes to."""
+    special = path.exists() and not path.is_file() and not path.is_dir()
+    return special or path.is_relative_to("/dev/fd") or os.fspath(path) in _STANDARD_STREAMS
 
 
 def _sibling(target: Path, kind: str) -> Path:
