@@ -44,7 +44,7 @@ def test_a_line_beyond_the_limit_is_not_parsed(tmp_path, monkeypatch):
     rows, problems = scan(tmp_path, b'{"a": 1}\n{"b": ' + b"1" * 100 + b"}\n")
     assert rows == {1: {"a": 1}}
     (problem,) = problems
-    assert str(problem).startswith("numbers.jsonl:2 $: the line has 106 bytes, and at most 100")
+    assert str(problem).startswith("numbers.jsonl:2 $: the line has 107 bytes, and at most 100")
 
 
 def test_one_cause_on_most_lines_is_one_problem(tmp_path):
