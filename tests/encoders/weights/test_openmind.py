@@ -109,3 +109,11 @@ def test_other_channels_fail(save):
     features = (6, 12, 24, 48, 60, 60)
     with pytest.raises(WeightsError, match=r"another width, .*stem.*has shape \(6, 1, 3, 3, 3\)"):
         load_weights(small(), save(unet(features).state_dict()))
+
+
+def test_two_names_of_a_layer_must_have_the_same_values(save):
+    tensors = {name: tensor.clone() for name, tensor in unet().encoder.state_dict().items()}
+    tensors["stages.1.blocks.0.conv1.all_modules.0.weight"][0] += 1
+    told = r"stages\.1\.blocks\.0\.conv1\.conv\.weight and .*all_modules.* different values under"
+    with pytest.raises(ValueError, match=told):
+        load_weights(small(), save(tensors))

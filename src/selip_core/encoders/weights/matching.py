@@ -152,8 +152,8 @@ def match(layout: WeightFormat, tensors: Tensors, adapt: Adaptation) -> Match:
         adapt: Makes tensors of another shape fit.
 
     Raises:
-        ValueError: If two tensors of the file belong to one place, or if positions are of another
-            grid than told.
+        ValueError: If two tensors of the file belong to one place, if the names of one place have
+            different values, or if positions are of another grid than told.
     """
     own = places(adapt.encoder)
     known = {name: place.tensor for place in own for name in place.names}
@@ -189,7 +189,7 @@ def _part(name: str) -> str:
 
 
 def _place(found: Match, place: Place, fitted: Fitted, adapt: Adaptation) -> None:
-    name = next((name for name in place.names if name in fitted.tensors), None)
+    name = _name_in_file(place, fitted.tensors)
     if name is None and place.name in fitted.filled:
         found.filled.append((place, fitted.filled[place.name]))
         return
@@ -204,6 +204,29 @@ def _place(found: Match, place: Place, fitted: Fitted, adapt: Adaptation) -> Non
     if name is not None:
         shapes = tuple(fitted.tensors[name].shape), tuple(place.tensor.shape)
         found.mismatched[place.name] = shapes
+
+
+def _name_in_file(place: Place, tensors: Tensors) -> str | None:
+    """Return the name under which a file has a place's tensor; several names must agree.
+
+    Raises:
+        ValueError: If a file has different values under two names of one tensor.
+    """
+    names = [name for name in place.names if name in tensors]
+    for other in names[1:]:
+        if not _are_equal(tensors[names[0]], tensors[other]):
+            raise ValueError(
+                f"{names[0]} and {other} are names of one tensor of the encoder, and the file has "
+                "different values under them, so nothing was loaded: it is damaged, or only one "
+                "of them was changed; write or fetch it again"
+            )
+    return names[0] if names else None
+
+
+def _are_equal(a: Tensor, b: Tensor) -> bool:
+    if a is b or a.shape != b.shape:
+        return a is b
+    return bool(((a == b) | ((a != a) & (b != b))).all())  # NaN is refused later, by its name
 
 
 def _rename(tensors: Tensors, names: Renamed) -> Tensors:
