@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import shutil
+from dataclasses import replace
 
 import nibabel
 import pytest
@@ -83,6 +84,14 @@ DAMAGE = {
     "another name": lambda entry: save_tensors({"volume": other_image()}, entry),
     "a link to nowhere": link_to_nowhere,
 }
+
+
+def test_another_limit_of_size_takes_the_same_entry(cache, read, source):
+    read()
+    VolumeCache(cache.folder, replace(PREPROCESSING, max_volume_gib=3.0)).get(source, "here")
+    assert len(list(cache.folder.glob("*.safetensors"))) == 1
+    VolumeCache(cache.folder, replace(PREPROCESSING, geometry="sform")).get(source, "here")
+    assert len(list(cache.folder.glob("*.safetensors"))) == 2
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

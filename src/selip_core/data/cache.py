@@ -110,7 +110,9 @@ class VolumeCache:
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         versions = [_FORMAT, PREPROCESSING_VERSION, monai.__version__]
-        text = json.dumps([*versions, asdict(self.preprocessing), str(path.resolve()), stamps])
+        settings = asdict(self.preprocessing)
+        del settings["max_volume_gib"]  # decides whether a volume is read, never its voxels
+        text = json.dumps([*versions, settings, str(path.resolve()), stamps])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _load(self, entry: Path) -> tuple[Tensor | None, bool]:
