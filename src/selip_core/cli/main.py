@@ -4,12 +4,19 @@ import argparse
 import importlib
 import logging
 import os
+import select
 import sys
 from collections.abc import Sequence
 
 from selip_core._version import __version__
 from selip_core.cli.failures import explain
-from selip_core.cli.messages import open_closed_streams, plain_messages, tell, unfailing_stderr
+from selip_core.cli.messages import (
+    escape_missing_characters,
+    open_closed_streams,
+    plain_messages,
+    tell,
+    unfailing_stderr,
+)
 from selip_core.interruption import raised_signals, signal_of
 
 SUBCOMMANDS = (
@@ -65,10 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Loaders of volumes are forked after texts were tokenised: tokenizers warns of its threads.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     open_closed_streams()
+    escape_missing_characters()
     with unfailing_stderr(), raised_signals():
         parsed = argparse.Namespace()
         try:
-            build_parser().parse_args(arguments, parsed)
+            _parse(arguments, parsed)
             with plain_messages(parsed.verbose):
                 code = int(parsed.run(parsed))
                 sys.stdout.flush()
@@ -85,11 +93,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return code
 
 
+def _parse(arguments: Sequence[str] | None, parsed: argparse.Namespace) -> None:
+    """Parse into ``parsed``; help that cannot be written fails here, not at the end of Python."""
+    try:
+        build_parser().parse_args(arguments, parsed)
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+
+
 def _drop_failing_output() -> bool:
     """Return whether standard output fails; what it still holds must not fail again at the end."""
     try:
         sys.stdout.flush()
+        if not _reader_is_gone():
+            return False
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        pass
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
+def _reader_is_gone() -> bool:
+    """Return whether standard output is a pipe that is not read; unbuffered, a flush cannot say."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout, 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (AttributeError, OSError, ValueError):  # Windows has no poll, and a stream may be none
+        return False

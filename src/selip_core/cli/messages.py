@@ -1,4 +1,4 @@
-"""What ``selip`` shows on standard error: one form for errors, warnings and logs."""
+"""Standard streams of ``selip``, and one form for its errors, warnings and logs."""
 
 import logging
 import os
@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
+from io import TextIOWrapper
 from typing import Any, TextIO
 
 
@@ -60,6 +61,13 @@ def open_closed_streams() -> None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
+def escape_missing_characters() -> None:
+    r"""Write a character that the encoding of standard output or error lacks as ``\u...``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def tell(kind: str, message: str) -> None:
     """Write ``selip: kind: message``."""
     print(f"selip: {kind}: {message}", file=sys.stderr)
@@ -69,9 +77,13 @@ def tell(kind: str, message: str) -> None:
 def plain_messages(verbose: bool) -> Iterator[None]:
     """Show warnings and logs as users read them, without the line of Python they come from.
 
+    Those of other packages may quote a path or a text. Without ``verbose`` only their kind and the
+    package are shown, once each; this holds for handlers that a package brings along, too.
+
     Args:
-        verbose: Show also what is being done, and where a warning comes from.
+        verbose: Show also what is being done, where a warning comes from, and what others say.
     """
+    hidden: set[tuple[str, str]] = set()
 
     def show(
         message: Warning | str,
@@ -81,21 +93,54 @@ def plain_messages(verbose: bool) -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        tell("warning", str(message))
+        package = _warning_package()
+        if verbose or package in _OWN:
+            tell("warning", str(message))
+        elif (package, category.__name__) not in hidden:
+            hidden.add((package, category.__name__))
+            tell("warning", f"{category.__name__} of {package}; selip --verbose shows its text")
         if verbose:
             tell("info", f"that warning is a {category.__name__} of {filename}:{lineno}")
 
+    def create_record(*arguments: Any, **keywords: Any) -> logging.LogRecord:
+        record = make_record(*arguments, **keywords)
+        package = record.name.partition(".")[0]
+        if not verbose and package not in _OWN:
+            record.msg = f"log message of {package}; selip --verbose shows its text"
+            record.args, record.exc_info, record.exc_text, record.stack_info = (), None, None, None
+            record.is_repeated = (package, record.levelname) in hidden
+            hidden.add((package, record.levelname))
+        return record
+
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter())
+    handler.addFilter(lambda record: not getattr(record, "is_repeated", False))
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
+    make_record = logging.getLogRecordFactory()
     before = threading.excepthook
     threading.excepthook = _show_failed_thread
+    logging.setLogRecordFactory(create_record)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show
             yield
     finally:
+        logging.setLogRecordFactory(make_record)
         threading.excepthook = before
+
+
+_OWN = ("selip_core", "__main__")
+"""Packages whose messages hold no value from the data, and the program that calls ``main``."""
+
+
+def _warning_package() -> str:
+    """Return the package whose code warns; ``stacklevel`` may name another one as the place."""
+    frame = sys._getframe(1)
+    while frame.f_globals.get("__name__") in (__name__, "warnings", "_py_warnings"):
+        if frame.f_back is None:
+            return "Python"
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def _show_failed_thread(failure: threading.ExceptHookArgs) -> None:
