@@ -220,7 +220,12 @@ def random_syntax(chance, reports):
         "normal": chance.choice(["alike", "paper"]),
         "negated": chance.choice(["apart", "ignored"]),
     }
-    found = [finding for report in reports for finding in report.findings]
+    found = [
+        finding
+        for report in reports
+        for finding in report.findings
+        if any(finding.value(field) is not None for field in VALUES)
+    ]
     missing = chance.choice([MISSING, ("leave_out",)])
     plain = random_kernel(chance, missing)
     # Findings that have no field of the kernel are refused, so that another is drawn.
