@@ -138,7 +138,7 @@ def not_as_written() -> ValueError:
 
 
 def kind_of(name: str, file: str = MODULES) -> str:
-    """Return the kind of module that a class name of ``modules.json`` stands for.
+    """Return the kind of module of a class name in ``modules.json``.
 
     Raises:
         ValueError: If the class is no module of sentence-transformers.

@@ -129,7 +129,7 @@ def test_faulty_files_load_nothing(campaign, weight_layouts, references, tmp_pat
             if is_cut:
                 content = path.read_bytes()
                 path.write_bytes(content[: chance.randrange(len(content))])
-            told = error_of(encoder, path)
-            assert told, f"loaded with {fault}"
-            assert re.search(r"so nothing was loaded|is damaged", told), told
+            message = error_of(encoder, path)
+            assert message, f"loaded with {fault}"
+            assert re.search(r"so nothing was loaded|is damaged", message), message
             assert is_same(encoder, start)
