@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 from io import TextIOWrapper
 from typing import Any, TextIO
@@ -78,55 +78,26 @@ def plain_messages(verbose: bool) -> Iterator[None]:
     """Show warnings and logs as users read them, without the line of Python they come from.
 
     Those of other packages may quote a path or a text. Without ``verbose`` only their kind and the
-    package are shown, once each; this holds for handlers that a package brings along, too.
+    package are shown; this holds for handlers that a package brings along, too.
 
     Args:
         verbose: Show also what is being done, where a warning comes from, and what others say.
     """
-    hidden: set[tuple[str, str]] = set()
-
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        package = _warning_package()
-        if verbose or package in _OWN:
-            tell("warning", str(message))
-        elif (package, category.__name__) not in hidden:
-            hidden.add((package, category.__name__))
-            tell("warning", f"{category.__name__} of {package}; selip --verbose shows its text")
-        if verbose:
-            tell("info", f"that warning is a {category.__name__} of {filename}:{lineno}")
-
-    def create_record(*arguments: Any, **keywords: Any) -> logging.LogRecord:
-        record = make_record(*arguments, **keywords)
-        package = record.name.partition(".")[0]
-        if not verbose and package not in _OWN:
-            record.msg = f"log message of {package}; selip --verbose shows its text"
-            record.args, record.exc_info, record.exc_text, record.stack_info = (), None, None, None
-            record.is_repeated = (package, record.levelname) in hidden
-            hidden.add((package, record.levelname))
-        return record
-
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter())
     handler.addFilter(lambda record: not getattr(record, "is_repeated", False))
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
-    make_record = logging.getLogRecordFactory()
-    before = threading.excepthook
+    make_record, show_failed_thread = logging.getLogRecordFactory(), threading.excepthook
+    messages = _Messages(verbose, make_record)
+    logging.setLogRecordFactory(messages.make_record)
     threading.excepthook = _show_failed_thread
-    logging.setLogRecordFactory(create_record)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = show
+            warnings.showwarning = messages.show_warning
             yield
     finally:
         logging.setLogRecordFactory(make_record)
-        threading.excepthook = before
+        threading.excepthook = show_failed_thread
 
 
 _OWN = ("selip_core", "__main__")
@@ -141,6 +112,53 @@ def _warning_package() -> str:
             return "Python"
         frame = frame.f_back
     return str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
+class _Messages:
+    """Warnings and log records, of which those of other packages lose their text.
+
+    Args:
+        verbose: Keep every text.
+        make_record: The usual factory of log records.
+    """
+
+    def __init__(self, verbose: bool, make_record: Callable[..., logging.LogRecord]) -> None:
+        self._verbose = verbose
+        self._make_record = make_record
+        self._hidden: set[tuple[str, str]] = set()
+
+    def show_warning(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        """Show a warning, in place of ``warnings.showwarning``."""
+        package = _warning_package()
+        if self._verbose or package in _OWN:
+            tell("warning", str(message))
+        elif self._is_first(package, category.__name__):
+            tell("warning", f"{category.__name__} of {package}; selip --verbose shows its text")
+        if self._verbose:
+            tell("info", f"that warning is a {category.__name__} of {filename}:{lineno}")
+
+    def make_record(self, *arguments: Any, **keywords: Any) -> logging.LogRecord:
+        """Return a log record, which every handler shows."""
+        record = self._make_record(*arguments, **keywords)
+        package = record.name.partition(".")[0]
+        if not self._verbose and package not in _OWN:
+            record.msg = f"log message of {package}; selip --verbose shows its text"
+            record.args, record.exc_info, record.exc_text, record.stack_info = (), None, None, None
+            record.is_repeated = not self._is_first(package, record.levelname)
+        return record
+
+    def _is_first(self, package: str, kind: str) -> bool:
+        is_first = (package, kind) not in self._hidden
+        self._hidden.add((package, kind))
+        return is_first
 
 
 def _show_failed_thread(failure: threading.ExceptHookArgs) -> None:

@@ -15,7 +15,7 @@ from selip_core.data.dicom_header import DamagedFileError, DicomImage, Header, r
 _logger = logging.getLogger(__name__)
 
 _HEAD = 144
-"""Bytes that tell DICOM from other files: preamble, prefix and the first data element."""
+"""Bytes that distinguish DICOM from other files: preamble, prefix and the first data element."""
 
 _SLICE_SUFFIXES = {".dcm", ".dicom", ".ima"}
 _SYSTEM_FILES = {"dicomdir", "thumbs.db", "desktop.ini"}
