@@ -1,7 +1,7 @@
 """The lock of an output folder: one process at a time writes there.
 
 The lock is the operating system's, so it is free as soon as its process has ended, however it
-ended. The file beside it says who holds it. Of a run on several ranks, rank 0 holds the lock.
+ended. Its file says who holds it. Of a run on several ranks, rank 0 holds the lock.
 """
 
 import errno
