@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -11,6 +12,7 @@ from selip_core.interruption import (
     SIGNALS,
     Interrupted,
     deferred_signals,
+    held_signals,
     ignore_signals,
     raised_signals,
     signal_of,
@@ -79,6 +81,31 @@ def test_a_signal_is_raised(number):
             signal.raise_signal(number)
         assert signal_of(caught.value) == number
     assert signal_of(KeyboardInterrupt()) == signal.SIGINT
+
+
+def test_a_signal_that_was_dropped_counts():
+    with raised_signals() as arrived:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        assert arrived() == signal.SIGTERM
+        with deferred_signals() as interrupted:
+            assert interrupted() == signal.SIGTERM
+    with raised_signals() as arrived:
+        assert arrived() == 0
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_held_signal_is_raised_at_the_end(number):
+    done = []
+
+    def read():
+        with held_signals():
+            signal.raise_signal(number)
+            done.append("block")
+
+    with pytest.raises(Interrupted) as caught:
+        read()
+    assert (done, signal_of(caught.value)) == (["block"], number)
 
 
 def test_a_forked_process_ends_by_signals_as_any_other():

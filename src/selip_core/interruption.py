@@ -18,6 +18,7 @@ SIGNALS = tuple(
 )
 """The signals that ask a program to end; Windows has no SIGHUP."""
 
+_raised: list[int] = []
 _SAME_SECONDS = 1.0
 """A scheduler may deliver one SIGTERM twice: to the process, and through the script around it."""
 
@@ -48,14 +49,20 @@ def signal_of(interrupt: KeyboardInterrupt) -> int:
 
 
 @contextmanager
-def raised_signals() -> Iterator[None]:
-    """Raise :class:`Interrupted` in the block on SIGTERM and SIGHUP, as Python does on SIGINT.
+def raised_signals() -> Iterator[Callable[[], int]]:
+    """Raise :class:`Interrupted` in the block on any of the three, and yield what arrived, or 0.
 
-    Temporary files are then removed and exit codes returned as after Ctrl-C. Outside the main
-    thread, where signals cannot be caught, nothing changes.
+    Temporary files are then removed and exit codes returned as after Ctrl-C. Code in between can
+    make another error of an interrupt, as the reader of safetensors does, or drop it: then the
+    function still returns the signal. Outside the main thread, where signals cannot be caught,
+    nothing changes.
     """
-    with _handling([number for number in SIGNALS if number != signal.SIGINT], _raise):
-        yield
+    _raised.clear()
+    try:
+        with _handling(SIGNALS, _raise):
+            yield lambda: _raised[0] if _raised else 0
+    finally:
+        _raised.clear()
 
 
 @contextmanager
@@ -64,14 +71,15 @@ def deferred_signals() -> Iterator[Callable[[], int]]:
 
     That signal is only remembered, so that an optimizer step is never cut in two. A second one
     raises :class:`Interrupted` at once, except a SIGTERM or SIGHUP within a second of the first,
-    which is taken for the same one. Outside the main thread nothing changes.
+    which is taken for the same one. A signal that :func:`raised_signals` raised before the block,
+    and that some code dropped, counts too. Outside the main thread nothing changes.
 
     Example:
         >>> with deferred_signals() as interrupted:
         ...     interrupted()
         0
     """
-    arrived: list[tuple[int, float]] = []
+    arrived = [(number, 0.0) for number in _raised[:1]]
 
     def remember(number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -82,6 +90,20 @@ def deferred_signals() -> Iterator[Callable[[], int]]:
 
     with _handling(SIGNALS, remember):
         yield lambda: arrived[0][0] if arrived else 0
+
+
+@contextmanager
+def held_signals() -> Iterator[None]:
+    """Hold signals during the block, and raise :class:`Interrupted` at its end.
+
+    For code that takes an interrupt for damage of the file that it reads. A second signal is
+    raised at once.
+    """
+    with deferred_signals() as interrupted:
+        yield
+        number = interrupted()
+    if number:
+        raise Interrupted(number=number)
 
 
 def ignore_signals(worker: int = 0) -> None:
@@ -118,6 +140,7 @@ def _handling(
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
+    _raised.append(number)
     raise Interrupted(number=number)
 
 

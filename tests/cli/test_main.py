@@ -110,6 +110,18 @@ def test_signals_end_any_subcommand(monkeypatch, capsys, name, code):
     assert signal.getsignal(signal.Signals[name]) is before
 
 
+def test_an_interrupt_that_became_another_error_is_still_one(monkeypatch, capsys):
+    def run(arguments):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as interrupt:
+            raise ValueError("the file is damaged") from interrupt
+
+    monkeypatch.setattr(retrieve, "run", run)
+    assert main(["retrieve", "--manifest", "m.jsonl", "--run", "r"]) == 143
+    assert capsys.readouterr().err == "selip: interrupted\n"
+
+
 def shell(command, **options):
     return subprocess.run(
         ["bash", "-c", command.replace("selip", f"{sys.executable} -m selip_core")],

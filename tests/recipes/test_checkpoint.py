@@ -1,11 +1,14 @@
 import json
+import signal
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from selip_core.errors import WriteError
+from selip_core.interruption import Interrupted
 from selip_core.recipes.checkpoint import load_checkpoint, save_checkpoint
+from selip_core.tensor_files import load_tensors
 
 
 class Killed(BaseException):
@@ -157,6 +160,21 @@ def test_a_checkpoint_of_several_processes_is_refused(tmp_path):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"processes": 4}))
     with pytest.raises(ValueError, match="was written by 4 processes"):
         load_checkpoint(tmp_path)
+
+
+def test_an_interrupt_while_reading_is_not_damage(tmp_path, monkeypatch):
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+
+    def interrupt(path):
+        signal.raise_signal(signal.SIGTERM)
+        return load_tensors(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("selip_core.recipes.checkpoint.load_tensors", interrupt)
+        with pytest.raises(Interrupted):
+            load_checkpoint(tmp_path)
+    assert load_checkpoint(tmp_path)[1] == {"step": 2}
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_those_before(tmp_path, monkeypatch):

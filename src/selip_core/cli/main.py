@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     open_closed_streams()
     escape_missing_characters()
-    with unfailing_stderr(), raised_signals():
+    with unfailing_stderr(), raised_signals() as arrived:
         parsed = argparse.Namespace()
         try:
             _parse(arguments, parsed)
@@ -85,6 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"selip: {str(interrupt) or 'interrupted'}", file=sys.stderr)
             return 128 + signal_of(interrupt)
         except Exception as error:
+            if arrived():  # what an interrupt became on its way
+                logging.getLogger(__name__).info("the interrupt came out as this", exc_info=error)
+                print("selip: interrupted", file=sys.stderr)
+                return 128 + arrived()
             if _drop_failing_output() and isinstance(error, BrokenPipeError):
                 return CLOSED_OUTPUT
             code, message = explain(error, getattr(parsed, "go_on", None))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from selip_core._version import __version__
 from selip_core.files import atomic_folder
+from selip_core.interruption import held_signals
 from selip_core.tensor_files import load_tensors, save_tensors
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
@@ -76,11 +77,13 @@ def load_checkpoint(folder: Path) -> State | None:
     Raises:
         ValueError: If no checkpoint is whole, or one has another format.
         OSError: If a file cannot be read, which says nothing about its content.
+        Interrupted: On a signal, once the file at hand is read.
     """
     damages = []
     for path in reversed(_complete(folder)):
         try:
-            state = _load(path)
+            with held_signals():
+                state = _load(path)
         except _DamageError as damage:
             damages.append((path, str(damage)))
             continue
