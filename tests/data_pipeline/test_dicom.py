@@ -1,5 +1,6 @@
 """One folder, one series, one volume: read right, or refused with its cause."""
 
+import gzip
 import shutil
 import struct
 
@@ -412,6 +413,23 @@ def test_a_slice_that_lost_its_prefix_or_its_target(tmp_path):
     (folder / "IM3").unlink()
     (folder / "IM3").symlink_to(tmp_path / "nowhere")
     assert "(1 empty, a broken link, or no longer DICOM)" in message_of(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"I", b"<html>404</html>", bytes(range(1, 200))])
+@pytest.mark.parametrize("name", ["IM{}", "{:08d}", "1.2.840.{}", ".IM{}"])
+def test_a_last_slice_that_is_no_longer_dicom(tmp_path, name, content):
+    folder = save(tmp_path / "s", slices(), name)
+    (folder / name.format(3)).write_bytes(content)
+    assert "(1 empty, a broken link, or no longer DICOM)" in message_of(folder)
+
+
+def test_a_last_slice_that_is_compressed(tmp_path):
+    folder = save(tmp_path / "s", slices(), "IM{}")
+    (folder / "IM3.gz").write_bytes(gzip.compress((folder / "IM3").read_bytes()))
+    (folder / "README.gz").write_bytes(gzip.compress(b"notes"))
+    assert_is_the_volume(folder)
+    (folder / "IM3").unlink()
+    assert "1 of 4 files cannot be read" in message_of(folder)
 
 
 def test_folders_without_slices(tmp_path):

@@ -20,6 +20,7 @@ _HEAD = 144
 _SLICE_SUFFIXES = {".dcm", ".dicom", ".ima"}
 _SYSTEM_FILES = {"dicomdir", "thumbs.db", "desktop.ini"}
 _APPLE_DOUBLE = b"\x00\x05\x16\x07"
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _BARE_ELEMENT = re.compile(
     rb"[\x02\x08]\x00..(?:[A-Z]{2}|..\x00\x00)|\x00\x08..[A-Z]{2}", re.DOTALL
 )
@@ -68,8 +69,8 @@ def list_dicom(folder: Path, limit: int) -> DicomFolder:
     found = DicomFolder()
     for path in paths:
         _sort_in(path, found, limit)
-    suffixes = _SLICE_SUFFIXES | {_suffix(image.path) for image in found.images}
-    for path in [path for path, head in found.others.items() if _is_lost(path, head, suffixes)]:
+    names = {image.path.name for image in found.images}
+    for path in [path for path, head in found.others.items() if _is_lost(path, head, names)]:
         del found.others[path]
         found.damaged["empty, a broken link, or no longer DICOM"] += 1
     if found.objects:
@@ -166,12 +167,25 @@ def _suffix(path: Path) -> str:
     return suffix if re.search("[a-z]", suffix) else ""
 
 
-def _is_lost(path: Path, head: bytes, suffixes: set[str]) -> bool:
+def _is_lost(path: Path, head: bytes, names: set[str]) -> bool:
     """Return whether a file that is not DICOM is named as the slices are."""
     if path.name.lower() in _SYSTEM_FILES or head.startswith(_APPLE_DOUBLE):
         return False
+    suffixes = _SLICE_SUFFIXES | {_suffix(Path(name)) for name in names}
     if any(suffix.lower() in suffixes for suffix in path.suffixes):
         return True
-    # Without a suffix the content decides: notes are text, slices are not.
-    is_note = path.name.startswith(".") or (head != b"" and b"\0" not in head)
-    return "" in suffixes and not _suffix(path) and not is_note
+    return "" in suffixes and _is_lost_without_suffix(path, head, names)
+
+
+def _is_lost_without_suffix(path: Path, head: bytes, names: set[str]) -> bool:
+    """Return whether a file may be a slice where the names of slices have no suffix.
+
+    Slices are numbered, and are no text: a ``README`` may be left out, an error page of a server
+    that was saved as ``IM0012`` may not. A hidden file is no slice where no slice is hidden.
+    """
+    if path.name.startswith(".") and not any(name.startswith(".") for name in names):
+        return False
+    if head.startswith(_COMPRESSED) and path.stem not in names:
+        return _is_lost_without_suffix(path.with_suffix(""), b"", names)
+    is_numbered = re.search("[0-9]", path.name) is not None
+    return not _suffix(path) and (is_numbered or b"\0" in head)
