@@ -170,7 +170,7 @@ def test_a_volume_that_is_met_in_training(private, settings, tmp_path, capsys, w
     config = settings(data={"in_memory": False, "workers": workers})
     cache = ("--cache", str(tmp_path / "cache")) if cached else ()
     assert run_pretrain(private, config, tmp_path / "run", *cache) == 2
-    assert "manifest.jsonl:1 $.volume: cannot be read" in only_message(capsys)
+    assert "manifest.jsonl:1 $.volume: is truncated" in only_message(capsys)
     assert not list(tmp_path.rglob("*partial*"))
 
 
