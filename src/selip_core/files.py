@@ -26,8 +26,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     next to the target. The file reaches the disk before it is moved into place. If the block
     raises, Ctrl-C included, the temporary folder is removed and the target stays as it was.
 
-    Of a symbolic link, the file it points to is replaced. A device or a pipe, such as
-    ``/dev/stdout``, is written to directly.
+    Of a symbolic link, the file it points to is replaced, or the link if there is none. A device or
+    a pipe, such as ``/dev/stdout``, is written to directly.
 
     Raises:
         WriteError: If the file cannot be written, or the folder of ``path`` is missing, or the
@@ -45,7 +45,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         with writing(path):
             yield Path(path)
         return
-    target = Path(path).resolve() if Path(path).is_symlink() else Path(path)
+    target = Path(path).resolve() if Path(path).exists() else Path(path)  # not of a dangling link
     folder = _sibling(target, "partial")
     temporary = folder / target.name
     try:
