@@ -15,7 +15,7 @@ JSON_CASES = {
     "comments": ('// a\n{"a": 1}', "a.json: is JSON with comments"),
     "Python": ("{'a': None}", "a.json: is text of Python values"),
     "table": ("a,b\n1,2\n", "a.json: is a table with commas"),
-    "gzip": (gzip.compress(b"{}"), "a.json: is a file compressed by gzip"),
+    "gzip": (gzip.compress(b"{}"), "a.json: is compressed with gzip"),
     "UTF-16": ('{"a": 1}'.encode("utf-16"), "a.json: is text in UTF-16LE"),
     "GBK": ('{"左侧额叶": 1}'.encode("gbk"), "a.json: is not in UTF-8; it looks like GB18030"),
     "empty": ("", "a.json: is empty"),

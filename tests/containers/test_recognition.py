@@ -73,8 +73,8 @@ LAYOUTS = {
     "text": ("jane\nis\nwell\n", r"1 \$: not JSON at column 1: .*the first of 3 such lines of 3"),
 }
 BINARIES = {
-    "gzip": (gzip.compress(TEXT.encode()), "a file compressed by gzip.*gunzip"),
-    "cut gzip": (gzip.compress(TEXT.encode())[:12], "compressed by gzip"),
+    "gzip": (gzip.compress(TEXT.encode()), "is compressed with gzip, not.*gunzip"),
+    "cut gzip": (gzip.compress(TEXT.encode())[:12], "compressed with gzip"),
     "NIfTI": (struct.pack("<i", 348) + bytes(400), "a NIfTI volume"),
     "NIfTI in gzip": (gzip.compress(struct.pack(">i", 348) + bytes(400)), "a NIfTI volume, compr"),
     "DICOM": (bytes(128) + b"DICM", "a DICOM file"),

@@ -182,14 +182,14 @@ OTHERS = {
     "png": (b"\x89PNG\r\n\x1a\n" + bytes(99), "is a PNG picture"),
     "jpeg": (b"\xff\xd8\xff\xe0" + bytes(99), "is a JPEG picture"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(99), "is an HDF5 file"),
-    "minc": (b"CDF\x01" + bytes(99), "is a netCDF file (MINC 1), not NIfTI; convert it"),
+    "minc": (b"CDF\x01" + bytes(99), "is a NetCDF file (or MINC 1), not NIfTI; convert it"),
     "nrrd": (b"NRRD0004\ntype: short\n", "is an NRRD volume, not NIfTI; convert it"),
     "metaimage": (b"ObjectType = Image\nNDims = 3\n", "is a MetaImage volume"),
-    "numpy": (b"\x93NUMPY\x01\0", "is a NumPy array, which has no geometry"),
-    "lfs": (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not the file"),
-    "html": (b"<!DOCTYPE html><title>Log in", "is a web page, not the file; download it again"),
-    "text": ("Übersicht\n".encode() * 99, "is a text, not NIfTI"),
-    "zeros": (bytes(9999), "begins with zero bytes only, as of an interrupted copy"),
+    "numpy": (b"\x93NUMPY\x01\0", "is a NumPy array, not NIfTI; an array has no geometry"),
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not"),
+    "html": (b"<!DOCTYPE html><title>Log in", "is an HTML page, not NIfTI; download the file"),
+    "text": ("Übersicht\n".encode() * 99, "is text, not NIfTI; name the volume"),
+    "zeros": (bytes(9999), "begins with NUL bytes, as a crash"),
     "gzip twice": (gzip.compress(b"x" * 99), "is compressed twice; unpack it once"),
     "analyze": (struct.pack("<i", 348) + b"\xff" * 400, "is a header of Analyze 7.5"),
     "unknown": (b"\xf0\xf1\xf2" * 999, "its first bytes are of no known format"),
@@ -210,7 +210,7 @@ def test_other_formats_are_named(write, name):
 def test_one_dicom_file_with_its_preamble_or_without(write, start, name):
     content = Path(get_testdata_file("MR_small.dcm")).read_bytes()
     message = message_of(write(content[start:], name))
-    assert message == "is one DICOM file; name the folder it lies in"
+    assert message == "is a DICOM file, not NIfTI; name the folder of its series"
 
 
 def test_name_that_contradicts_the_content(write, plain):

@@ -75,8 +75,8 @@ def test_truncated_without_compression(tmp_path):
     ("content", "message"),
     [
         (b"", "is empty (0 bytes)"),
-        (b"not a volume", "is a text, not NIfTI"),
-        (gzip.compress(b"not a volume" * 99, mtime=0), "is a text, not NIfTI"),
+        (b"not a volume", "is text, not NIfTI"),
+        (gzip.compress(b"not a volume" * 99, mtime=0), "is text, not NIfTI"),
         (bytes(range(100, 256)) * 9, "neither NIfTI nor a DICOM folder"),
     ],
 )

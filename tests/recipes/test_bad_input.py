@@ -91,7 +91,7 @@ def repeated_id(name):
 
 DAMAGES = {
     "truncated": (truncated, r"manifest.jsonl:1 \$.volume: is truncated: .*copy the file again"),
-    "not NIfTI": (not_nifti, r"manifest.jsonl:1 \$.volume: is a text, not NIfTI; name the volume"),
+    "not NIfTI": (not_nifti, r"manifest.jsonl:1 \$.volume: is text, not NIfTI; name the volume"),
     "4D": (four_dimensions, r"manifest.jsonl:1 \$.volume: expected one 3D volume, got 4D"),
     "missing": (
         change_row(0, volume=f"{SECRET}.nii.gz"),

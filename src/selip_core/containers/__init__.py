@@ -6,14 +6,18 @@ from selip_core.containers.recognition import (
     encoding_advice,
     foreign_document,
     foreign_text,
+    foreign_volume,
     read_container,
 )
+from selip_core.containers.signatures import HEAD
 
 __all__ = [
+    "HEAD",
     "JSON_LINES",
     "WrongContainerError",
     "encoding_advice",
     "foreign_document",
     "foreign_text",
+    "foreign_volume",
     "read_container",
 ]

@@ -53,7 +53,8 @@ _BY_KEY = Format("one JSON object with a row under each key", _JQ.format(filter=
 _NAMED_TOML = Format("TOML", "settings in TOML have a name that ends in .toml")
 _LINES = Format("JSON Lines", "give the settings, not the data")
 _DOCUMENT = Format("JSON", "settings in JSON have a name that ends in .json")
-_HTML = Format("an HTML page", "download the file itself; a page often asks to log in first")
+_DOWNLOAD = "download the file itself; a page often asks to log in first"
+_HTML = Format("an HTML page", _DOWNLOAD, _DOWNLOAD)
 _XML = Format("XML", "export the data as JSON Lines")
 _TOML = Format("a settings file (TOML or INI)", "give the data, or give this file as the settings")
 _YAML = Format(

@@ -1,11 +1,12 @@
 """What a file is instead of what a command reads: the cause and the conversion, in one message."""
 
 import os
+import string
 from pathlib import Path
 
 from selip_core.containers.encodings import encoding_of, wide_encoding_of
 from selip_core.containers.layouts import document_layout_of, layout_of
-from selip_core.containers.signatures import HEAD, Format, format_of
+from selip_core.containers.signatures import HEAD, Format, begins_as_nifti, format_of
 
 JSON_LINES = "JSON Lines (one JSON object per line)"
 """What manifests, reports and truths are, for messages."""
@@ -88,6 +89,35 @@ def foreign_document(text: str, wanted: str) -> str | None:
     return None if known is None or known.name == wanted else _message(known, wanted)
 
 
+def foreign_volume(head: bytes) -> str | None:
+    """Return what a file is that is not a volume in NIfTI; None if its first bytes are not known.
+
+    Args:
+        head: At least the first :data:`~selip_core.containers.HEAD` bytes, or all of a smaller
+            file, unpacked.
+
+    Example:
+        >>> foreign_volume(b"NRRD0004")
+        'is an NRRD volume, not NIfTI; convert it to NIfTI (.nii.gz), by SimpleITK for example'
+        >>> foreign_volume(bytes(range(200, 256))) is None
+        True
+    """
+    if begins_as_nifti(head):  # its magic is missing, or it would not be foreign
+        return (
+            "has a header of Analyze 7.5, which does not say where left is, or a damaged one of "
+            "NIfTI; convert it again from its source"
+        )
+    if head.startswith(b"\x1f\x8b"):
+        return "is compressed twice; unpack it once"
+    if not any(head):
+        return "begins with NUL bytes, as a crash or a full disk leaves them; copy it again"
+    known = format_of(head)
+    if known is None and _is_text(head):
+        markup = layout_of(head.decode(errors="ignore")) if head.lstrip()[:1] == b"<" else None
+        known = markup or Format("text", "")
+    return None if known is None else f"is {known.name}, not NIfTI; {known.volume_advice}"
+
+
 def encoding_advice(data: bytes) -> str:
     """Return what to do about bytes that are not UTF-8.
 
@@ -136,6 +166,16 @@ def _is_mostly_not_utf8(data: bytes) -> bool:
     beyond = [line for line in data.split(b"\n") if not line.isascii()]
     wrong = sum(not _is_utf8(line) for line in beyond)
     return wrong > 1 and 2 * wrong >= len(beyond)
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether the start of a file is printable text in UTF-8."""
+    try:  # a character may be cut at the end
+        text = head.decode("utf-8", "ignore" if len(head) >= HEAD else "strict")
+    except UnicodeDecodeError:
+        return False
+    printable = {*string.printable.encode(), *range(0x80, 0x100)}
+    return len(text.encode()) > len(head) - 4 and set(head) <= printable
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from selip_core.data._formats import HEAD, describe_format
+from selip_core.containers import HEAD, foreign_volume
 from selip_core.data._nifti_geometry import Geometry, affine_of
 from selip_core.data._streams import ByteStream, require_matching_suffix
 from selip_core.data._unusable import UnusableVolumeError, limit_bytes, require_size
@@ -73,7 +73,7 @@ def _read_header(stream: ByteStream) -> Any:
             _require_end_of_line(header)
             return header
     raise UnusableVolumeError(
-        describe_format(head)
+        foreign_volume(head)
         or "is truncated, damaged, or neither NIfTI nor a DICOM folder: its first bytes are of no "
         "known format; copy or convert it again"
     )
