@@ -1,4 +1,4 @@
-"""SHA-256 digests of files and of JSON objects that carry their own."""
+"""SHA-256 digests of files, and of JSON objects that hold their own digest."""
 
 import hashlib
 import json
@@ -28,8 +28,30 @@ def file_digest(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def require_digest(path: Path, digest: object, source: str, remedy: str) -> None:
+    """Refuse a file whose content is not the one that was written.
+
+    Args:
+        path: The file.
+        digest: The SHA-256 that it must have.
+        source: Where that is kept, for the message, such as ``"config.json"``.
+        remedy: What to do, for the message.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        ValueError: If it has another digest.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; {remedy}")
+    own = file_digest(path)
+    if own != digest:
+        raise ValueError(
+            f"{path} is damaged: its SHA-256 is {own}, and {source} says {digest}; {remedy}"
+        )
+
+
 def json_digest(content: Any) -> str:
-    """Return the SHA-256 of what JSON holds, whatever the order of keys, spaces and escapes.
+    """Return the SHA-256 of a JSON value; it does not depend on key order, spaces or escapes.
 
     Example:
         >>> json_digest({"a": 1, "b": (2, 3)}) == json_digest({"b": [2, 3], "a": 1})

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from selip_core.data._memory import MemoryGate
+from selip_core.data.memory import MemoryGate
 
 
 def most_at_once(gate, sizes):

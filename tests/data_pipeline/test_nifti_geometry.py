@@ -163,7 +163,7 @@ def test_half_a_voxel_is_half_of_the_smallest_size(tmp_path):
 @pytest.mark.parametrize("seed", range(20))
 def test_rounding_of_a_quaternion_near_half_a_turn_is_no_disagreement(seed):
     """A float32 quaternion near half a turn places a corner of a head 0.3 mm off."""
-    from selip_core.data._nifti_geometry import affine_of as affine_of_header
+    from selip_core.data.nifti_geometry import affine_of as affine_of_header
 
     random = np.random.default_rng(seed)
     turn = np.pi + 10 ** random.uniform(-5, -2)

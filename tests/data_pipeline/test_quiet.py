@@ -13,8 +13,8 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.misc import warn_and_log
 
-from selip_core.data._quiet import _FILTER, quiet_readers
 from selip_core.data.dicom import read_dicom
+from selip_core.data.quiet import _FILTER, quiet_readers
 
 CANARY = "DOE^JANE"
 

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
 
-from selip_core.data._nifti_geometry import Geometry
 from selip_core.data.check_reports import check_reports
 from selip_core.data.check_result import CheckResult, Issue
 from selip_core.data.check_same_volumes import check_same_volumes
@@ -13,6 +12,7 @@ from selip_core.data.check_splits import check_splits
 from selip_core.data.check_volumes import check_volumes
 from selip_core.data.manifest import KNOWN_SEQUENCES, Manifest
 from selip_core.data.manifest_jsonl import scan_manifest
+from selip_core.data.nifti_geometry import Geometry
 from selip_core.data.preprocessing import Preprocessing
 
 

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from selip_core.data._streams import GZIP_MAGIC, ByteStream
-from selip_core.data._unusable import UnusableVolumeError, limit_bytes
 from selip_core.data.check_result import Issue
 from selip_core.data.manifest import Manifest
+from selip_core.data.streams import GZIP_MAGIC, ByteStream
+from selip_core.data.unusable import UnusableVolumeError, limit_bytes
 
 _CHUNK = 1 << 20
 _TRAILER = 8

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from selip_core.data._memory import VOLUME_MEMORY, preparing_memory, reading_memory
-from selip_core.data._unusable import UnusableVolumeError, limit_bytes
 from selip_core.data.check_result import Issue
 from selip_core.data.manifest import Manifest
+from selip_core.data.memory import VOLUME_MEMORY, preparing_memory, reading_memory
 from selip_core.data.preprocessing import Preprocessing
-from selip_core.data.volumes import describe_failure, open_volume, read_volume
+from selip_core.data.unusable import UnusableVolumeError, describe_failure, limit_bytes
+from selip_core.data.volumes import open_volume, read_volume
 from selip_core.errors import DataError
 
 SPACING_RANGE = (0.2, 10.0)

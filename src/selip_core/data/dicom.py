@@ -8,8 +8,6 @@ import numpy as np
 import torch
 
 from selip_core._optional import require
-from selip_core.data._quiet import quiet_readers
-from selip_core.data._unusable import UnusableVolumeError, limit_bytes
 from selip_core.data.dicom_files import (
     DicomFolder,
     counted,
@@ -20,6 +18,8 @@ from selip_core.data.dicom_files import (
 from selip_core.data.dicom_geometry import DCM2NIIX, grid_of
 from selip_core.data.dicom_header import DicomImage
 from selip_core.data.dicom_pixels import read_slices, require_grey, require_none_damaged
+from selip_core.data.quiet import quiet_readers
+from selip_core.data.unusable import UnusableVolumeError, limit_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ def read_dicom(folder: Path, limit: int | None = None) -> "MetaTensor":
         folder: Its regular files are the series, whatever their names; see
             :func:`~selip_core.data.dicom_files.list_dicom`.
         limit: Bytes of voxels at most; by default
-            :func:`~selip_core.data._unusable.limit_bytes`.
+            :func:`~selip_core.data.unusable.limit_bytes`.
 
     Raises:
         UnusableVolumeError: If the folder does not hold exactly one series of whole, parallel,

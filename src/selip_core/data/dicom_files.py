@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from selip_core.data._unusable import UnusableVolumeError
 from selip_core.data.dicom_header import DamagedFileError, DicomImage, Header, read_header, uid_name
+from selip_core.data.unusable import UnusableVolumeError, describe_os_error
 
 _logger = logging.getLogger(__name__)
 
@@ -63,9 +63,7 @@ def list_dicom(folder: Path, limit: int) -> DicomFolder:
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
-        raise UnusableVolumeError(
-            f"the folder cannot be listed ({error.strerror}); correct its permissions"
-        ) from None
+        raise UnusableVolumeError(describe_os_error(error, folder)) from None
     found = DicomFolder()
     for path in paths:
         _sort_in(path, found, limit)

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float64, Int
 from numpy.typing import NDArray
 
-from selip_core.data._unusable import UnusableVolumeError
 from selip_core.data.dicom_header import INVALID, DicomImage
+from selip_core.data.unusable import UnusableVolumeError
 
 DCM2NIIX = "dcm2niix -z y -f %s -o OUT FOLDER"
 """Converts whatever a scanner writes, one NIfTI file per series."""

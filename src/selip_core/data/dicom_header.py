@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from selip_core.data._unusable import require_size
+from selip_core.data.unusable import require_size
 
 if TYPE_CHECKING:
     from pydicom import FileDataset

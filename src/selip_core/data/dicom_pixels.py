@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
 
-from selip_core.data._unusable import UnusableVolumeError, require_size
 from selip_core.data.dicom_geometry import DCM2NIIX, differ, numbers
 from selip_core.data.dicom_header import (
     INVALID,
@@ -19,6 +18,7 @@ from selip_core.data.dicom_header import (
     read_pixels,
     uid_name,
 )
+from selip_core.data.unusable import UnusableVolumeError, require_size
 
 if TYPE_CHECKING:
     from pydicom import FileDataset
@@ -72,7 +72,7 @@ def read_slices(
 
     Args:
         images: Slices that :func:`require_grey` accepts.
-        limit: Bytes of pixels, see :func:`~selip_core.data._unusable.require_size`.
+        limit: Bytes of pixels, see :func:`~selip_core.data.unusable.require_size`.
 
     Raises:
         UnusableVolumeError: If they are too large, cut short, longer than their header says,

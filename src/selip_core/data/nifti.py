@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from selip_core.containers import HEAD, foreign_volume
-from selip_core.data._nifti_geometry import Geometry, affine_of
-from selip_core.data._streams import ByteStream, require_matching_suffix
-from selip_core.data._unusable import UnusableVolumeError, limit_bytes, require_size
+from selip_core.data.nifti_geometry import Geometry, affine_of
+from selip_core.data.streams import ByteStream, require_matching_suffix
+from selip_core.data.unusable import UnusableVolumeError, limit_bytes, require_size
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -28,7 +28,7 @@ def read_nifti(path: Path, geometry: Geometry = "auto", limit: int | None = None
 
     Args:
         path: A single file of NIfTI-1 or NIfTI-2, compressed with gzip or not, by its content.
-        geometry: See :func:`~selip_core.data._nifti_geometry.affine_of`.
+        geometry: See :func:`~selip_core.data.nifti_geometry.affine_of`.
         limit: Bytes of voxels at most; by default :func:`limit_bytes`.
 
     Raises:

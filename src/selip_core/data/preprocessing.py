@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selip_core.data._memory import VOLUME_MEMORY, preparing_memory
-from selip_core.data._nifti_geometry import Geometry, require_geometry
-from selip_core.data._unusable import UnusableVolumeError, limit_bytes
-from selip_core.data.volumes import describe_failure, read_volume
+from selip_core.data.memory import VOLUME_MEMORY, preparing_memory
+from selip_core.data.nifti_geometry import Geometry, require_geometry
+from selip_core.data.unusable import UnusableVolumeError, describe_failure, limit_bytes
+from selip_core.data.volumes import read_volume
 from selip_core.errors import DataError, Problem
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """Volumes on disk, refused with cause and remedy where they are not what they should be."""
 
-import errno
 import logging
 import os
 import stat
@@ -9,12 +8,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from selip_core.data._memory import VOLUME_MEMORY, reading_memory
-from selip_core.data._nifti_geometry import Geometry, require_geometry
-from selip_core.data._quiet import quiet_readers
-from selip_core.data._unusable import UnusableVolumeError, limit_bytes
 from selip_core.data.dicom import read_dicom
+from selip_core.data.memory import VOLUME_MEMORY, reading_memory
 from selip_core.data.nifti import read_nifti
+from selip_core.data.nifti_geometry import Geometry, require_geometry
+from selip_core.data.quiet import quiet_readers
+from selip_core.data.unusable import (
+    UnusableVolumeError,
+    describe_failure,
+    describe_os_error,
+    limit_bytes,
+)
 from selip_core.errors import DataError, Problem
 
 if TYPE_CHECKING:
@@ -95,39 +99,10 @@ def open_volume(path: Path, geometry: Geometry = "auto", limit: int | None = Non
         raise
     except OSError as error:
         _logger.debug("a volume cannot be read", exc_info=True)
-        raise UnusableVolumeError(_cause(error, path)) from None
+        raise UnusableVolumeError(describe_os_error(error, path)) from None
     except Exception as error:  # readers raise whatever their formats raise, and name the path
         _logger.debug("a volume cannot be read", exc_info=True)
         raise UnusableVolumeError(describe_failure(error)) from None
-
-
-def describe_failure(error: Exception) -> str:
-    """Return what to say of an exception that no reader of ours raised on purpose."""
-    if isinstance(error, MemoryError) or "allocate memory" in str(error):
-        return (
-            "needs more memory than there is; close other programs, read fewer volumes at a time "
-            "(workers), or lower data.max_volume_gib so that large ones are refused"
-        )
-    return (
-        f"cannot be read ({type(error).__name__}): truncated, damaged, or neither NIfTI nor a "
-        "DICOM folder; copy or convert it again"
-    )
-
-
-def _cause(error: OSError, path: Path) -> str:
-    """Return what an error of the operating system says of a file, without its name."""
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        if path.is_symlink():
-            return "is a symbolic link to a file that is missing; restore its target"
-        return "there is no such file or folder"
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return "may not be read by this user (permission denied); change its owner or its mode"
-    if error.errno == errno.ELOOP:
-        return "is a symbolic link that leads back to itself; link it to the file"
-    if error.errno is None:
-        return describe_failure(error)
-    text = os.strerror(error.errno)
-    return f"the system failed to read it ({text}, {errno.errorcode.get(error.errno)}); try again"
 
 
 def _require_sound(image: "MetaTensor") -> None:

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-DEPTH = 100
-"""Levels of nested lists and objects that a value may have."""
+from selip_core.strict_json import DEPTH
 
 LARGEST_BITS = 14_280
 """Of an integer; Python writes and reads no more than 4,300 decimal digits."""

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from selip_core._version import __version__
-from selip_core.digests import SEAL, file_digest, require_sealed, sealed
+from selip_core.digests import SEAL, file_digest, require_digest, require_sealed, sealed
 from selip_core.pretrained.card import ModelCard
 from selip_core.pretrained.card_page import card_page
 from selip_core.pretrained.hub import local_folder
@@ -94,7 +94,7 @@ def load_model(
             f"{folder} holds no {expected.__name__} but a model of kind "
             f"{config.model.get('kind')!r}; load it by that class"
         )
-    _require_digest(folder / WEIGHTS, config.sha256)
+    require_digest(folder / WEIGHTS, config.sha256, CONFIG, _AGAIN)
     _require_files(folder, config.files)
     prefix, values, where = found
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
@@ -121,7 +121,7 @@ def saved_settings(expected: type[nn.Module], folder: Path) -> Any:
     found = _part(expected, config.model, "", f"{path} $.model")
     if found is None:
         return None
-    _require_digest(folder / WEIGHTS, config.sha256)
+    require_digest(folder / WEIGHTS, config.sha256, CONFIG, _AGAIN)
     _, values, where = found
     return read_settings(values, where)
 
@@ -174,14 +174,4 @@ def _require_files(folder: Path, files: dict[str, str]) -> None:
     """Refuse changed files. A folder without its text side still gives its image encoder."""
     for name, digest in files.items():
         if (folder / name.split("/")[0]).exists():
-            _require_digest(folder / name, digest)
-
-
-def _require_digest(path: Path, digest: str) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; {_AGAIN}")
-    own = file_digest(path)
-    if own != digest:
-        raise ValueError(
-            f"{path} is damaged: its SHA-256 is {own}, and {CONFIG} says {digest}; {_AGAIN}"
-        )
+            require_digest(folder / name, digest, CONFIG, _AGAIN)

@@ -5,7 +5,6 @@ written under another name, flushed, and renamed. The one before it stays until 
 for the case that the disk damages the newer one.
 """
 
-import hashlib
 import json
 import logging
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from selip_core._version import __version__
+from selip_core.digests import json_digest
 from selip_core.files import atomic_folder
 from selip_core.interruption import held_signals
 from selip_core.tensor_files import load_tensors, save_tensors
@@ -52,7 +52,7 @@ def save_checkpoint(
         ({'weight': tensor([1., 1.])}, {'epoch': 1})
     """
     target = folder / f"step-{step:08d}"
-    digest = _digest(scalars)
+    digest = json_digest(scalars)
     content = {
         "format": _FORMAT,
         "written_by": f"selip-core {__version__}",
@@ -149,7 +149,7 @@ def _load_content(path: Path) -> dict[str, Any]:
             f"{path} was written by {content.get('processes')} processes and cannot be resumed by 1"
         )
     if not isinstance(content.get("scalars"), dict) or (
-        _digest(content["scalars"]) != content.get("sha256")
+        json_digest(content["scalars"]) != content.get("sha256")
     ):
         raise _DamageError(f"{_SCALARS} has another SHA-256 than was written")
     return content
@@ -168,7 +168,3 @@ def _set_aside(damages: list[tuple[Path, str]], used: Path) -> None:
             aside.name,
             used.name,
         )
-
-
-def _digest(scalars: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(scalars, sort_keys=True).encode()).hexdigest()

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from selip_core.data import Manifest
+from selip_core.data.unusable import describe_os_error
+from selip_core.digests import SEAL, sealed
 from selip_core.errors import DataError, Problem
 
 _FORMAT = 1
@@ -45,17 +47,10 @@ class DataRecord:
     salt: str
     rows: dict[str, tuple[str, str]]
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of everything."""
-        return hashlib.sha256(
-            json.dumps([self.salt, sorted(self.rows.items())]).encode()
-        ).hexdigest()
-
     def as_json(self) -> str:
         """Return the text of a file that :meth:`from_json` reads."""
-        content = {"format": _FORMAT, "salt": self.salt, "rows": self.rows, "sha256": self.digest}
-        return json.dumps(content) + "\n"
+        content = {"format": _FORMAT, "salt": self.salt, "rows": self.rows}
+        return json.dumps(sealed(content)) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "DataRecord":
@@ -67,10 +62,10 @@ class DataRecord:
         try:
             content: dict[str, Any] = json.loads(text)
             rows = {key: (row, volume) for key, (row, volume) in content["rows"].items()}
-            record, written = cls(content["salt"], rows), content["sha256"]
+            record, seal = cls(content["salt"], rows), content[SEAL]
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError("is not a record of data") from error
-        if record.digest != written:
+        if seal != sealed(content)[SEAL]:
             raise ValueError("has another SHA-256 than was written")
         return record
 
@@ -192,11 +187,9 @@ def _sample_all(manifests: list[Manifest], key: bytes) -> dict[str, str]:
         manifest, index = place
         try:
             return _sample(manifest.volume_path(index), key)
-        except FileNotFoundError:
-            message = "there is no such file or folder"
         except OSError as error:
-            message = f"cannot be read ({error.strerror or type(error).__name__})"
-        return Problem(manifest.place(index, "volume"), message)
+            message = describe_os_error(error, manifest.volume_path(index))
+            return Problem(manifest.place(index, "volume"), message)
 
     with ThreadPoolExecutor(_READERS) as pool:
         digests = list(pool.map(sample, rows))

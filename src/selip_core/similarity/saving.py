@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from selip_core._version import __version__
-from selip_core.digests import SEAL, file_digest, require_sealed, sealed
+from selip_core.digests import SEAL, file_digest, require_digest, require_sealed, sealed
 from selip_core.files import atomic_folder, remove_partial_files, replaced_folder
-from selip_core.similarity.checked_files import AGAIN, read_json, require_digest, write_json
+from selip_core.strict_json import parse_json
 from selip_core.tensor_files import save_tensors
 
 Json: TypeAlias = dict[str, Any]
@@ -25,6 +25,7 @@ Json: TypeAlias = dict[str, Any]
 FORMAT = 2
 """Written into the card. Format 1, which is still read, had no digest of the card itself."""
 
+AGAIN = "fit and save again"
 CARD = "card.json"
 _IDS = "ids.json"
 _TENSORS = "tensors.safetensors"
@@ -166,7 +167,7 @@ def require_free(folder: str | os.PathLike[str], overwrite: bool = False) -> boo
 def read_saved(folder: str | os.PathLike[str]) -> Saved:
     """Read a folder; its tensors are mapped from the file, so that processes share them.
 
-    Each file is compared with the SHA-256 that the card has of it: a second a gigabyte.
+    Each file is compared with the SHA-256 on the card, which takes a second per gigabyte.
 
     Raises:
         ValueError: If it is no saved similarity, of another format, or damaged.
@@ -178,8 +179,10 @@ def read_saved(folder: str | os.PathLike[str]) -> Saved:
     folder = _present(folder)
     card = read_card(folder)
     for name in (_IDS, _TENSORS):
-        require_digest(folder / name, card["sha256"].get(name))
-    ids = read_json(folder / _IDS, list)
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder / name} is missing; {AGAIN}")
+        require_digest(folder / name, card["sha256"].get(name), CARD, AGAIN)
+    ids = _read_json(folder / _IDS, list)
     if not all(isinstance(id, str) for id in ids) or len(set(ids)) != card["reports"]:
         raise ValueError(f"{folder / _IDS} must hold {card['reports']} distinct ids; {AGAIN}")
     try:
@@ -203,7 +206,7 @@ def read_card(folder: str | os.PathLike[str]) -> Json:
         raise FileNotFoundError(f"there is no folder {folder}; save a similarity there first")
     if not (folder / CARD).is_file():
         raise ValueError(f"{folder} holds no saved similarity: it has no {CARD}")
-    card: Json = read_json(folder / CARD, dict)
+    card: Json = _read_json(folder / CARD, dict)
     if card.get("format") not in range(1, FORMAT + 1):
         raise ValueError(
             f"{folder / CARD} must be of a format from 1 to {FORMAT}, got {card.get('format')!r}; "
@@ -241,7 +244,7 @@ def hash_corpus(ids: Iterable[str], sayings: Iterable[bytes]) -> str:
 
 def _write_files(folder: Path, saved: Saved, corpus_hash: str) -> None:
     save_tensors(saved.state.tensors, folder / _TENSORS)
-    write_json(folder / _IDS, saved.ids)
+    _write_json(folder / _IDS, saved.ids)
     card = {
         "format": FORMAT,
         "kind": saved.definition["kind"],
@@ -254,7 +257,24 @@ def _write_files(folder: Path, saved: Saved, corpus_hash: str) -> None:
         "tensors": _shapes(saved.state.tensors),
         "sha256": {name: file_digest(folder / name) for name in (_IDS, _TENSORS)},
     }
-    write_json(folder / CARD, sealed(card), indent=2)
+    _write_json(folder / CARD, sealed(card), indent=2)
+
+
+def _write_json(path: Path, content: Any, indent: int | None = None) -> None:
+    """Write a JSON value; its strings may hold lone surrogates, which UTF-8 lacks."""
+    text = json.dumps(content, ensure_ascii=False, indent=indent)
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+
+
+def _read_json(path: Path, kind: type) -> Any:
+    """Return the value of a JSON file, which must be of a kind."""
+    try:
+        content = parse_json(path.read_text(encoding="utf-8", errors="surrogatepass"))
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"{path} is missing or damaged; {AGAIN}") from error
+    if not isinstance(content, kind):
+        raise ValueError(f"{path} must hold a JSON {kind.__name__}; {AGAIN}")
+    return content
 
 
 def _shapes(tensors: dict[str, Tensor]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from selip_core.data._unusable import UnusableVolumeError
+from selip_core.data.unusable import UnusableVolumeError
 
 Geometry = Literal["auto", "sform", "qform"]
 """Which form of a NIfTI header gives the geometry; ``"auto"`` is the rule of :func:`affine_of`."""

@@ -15,7 +15,7 @@ def reading_memory(unpacked: int) -> int:
     """Return the bytes that reading a volume needs: as stored, in float32, and a slab of float64.
 
     Args:
-        unpacked: Bytes of its voxels, see :func:`~selip_core.data._unusable.require_size`.
+        unpacked: Bytes of its voxels, see :func:`~selip_core.data.unusable.require_size`.
     """
     return 2 * unpacked + (1 << 24)
 

@@ -4,7 +4,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-from selip_core.data._unusable import UnusableVolumeError
+from selip_core.data.unusable import UnusableVolumeError
 
 GZIP_MAGIC = b"\x1f\x8b"
 
