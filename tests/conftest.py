@@ -21,7 +21,7 @@ settings.load_profile("selip_core")
 
 @pytest.fixture(scope="session")
 def golden() -> dict[str, Any]:
-    """Values of the authors' own functions; the layout is told in ``tests/data/README.md``."""
+    """Values of the authors' own functions; the layout is described in ``tests/data/README.md``."""
     with gzip.open(
         Path(__file__).parent / "data" / "golden.json.gz", "rt", encoding="utf-8"
     ) as file:

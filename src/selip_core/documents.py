@@ -1,4 +1,4 @@
-"""Whole files of JSON or TOML that a user wrote: settings, definitions, cards."""
+"""Read JSON and TOML files that a user wrote, such as settings and definitions."""
 
 import math
 import os

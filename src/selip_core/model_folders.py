@@ -154,8 +154,8 @@ def kind_of(name: str, file: str = MODULES) -> str:
         return kind
     raise ValueError(
         f"{file} of the model names {name!r}, which is none of the modules of "
-        f"sentence-transformers that hold no code ({', '.join(sorted(KINDS))}): it brings code of "
-        f"its own, which is never run here. {_REMEDY.capitalize()}"
+        f"sentence-transformers that hold no code ({', '.join(sorted(KINDS))}): it brings code, "
+        "which is never run here. {_REMEDY.capitalize()}"
     )
 
 
@@ -176,7 +176,7 @@ def read_json(file: Path) -> Any:
 
 
 def maps_to_code(config: Any) -> bool:
-    """Return whether a configuration of transformers names classes in files of its own."""
+    """Return whether a configuration of transformers names classes in files of the model."""
     mapped = config.get("auto_map") if isinstance(config, dict) else None
     return bool(mapped)
 
@@ -188,7 +188,7 @@ def own_code_error(name: str) -> ValueError:
         name: The model, or the file of its folder.
     """
     return ValueError(
-        f"{name} brings code of its own (auto_map), which is never run here, and without it the "
+        f"{name} brings its own code (auto_map), which is never run here, and without it the "
         f"model may compute something else: {_REMEDY}. If transformers has this very architecture "
         "by now, remove auto_map from a copy of the file"
     )

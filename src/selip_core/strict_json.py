@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 has it: no NaN, no infinity, no key twice in one object."""
+"""Strict parsing of JSON (RFC 8259): no NaN, no infinity, no key twice in one object."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 DEPTH = 100
-"""Objects and lists in one another that a document may have."""
+"""Levels of nested objects and lists that a document may have."""
 
 NOT_JSON = "NaN and Infinity are not JSON (RFC 8259, section 6); write null where there is no value"
 TOO_LARGE = "the number is too large; JSON numbers here are finite, and integers below 10^4300"
@@ -25,8 +25,8 @@ _CAUSES = {
     "Invalid control character at": "a string holds a control character; escape it, as in \\n",
     "Invalid \\escape": "a string holds a backslash that escapes nothing; write \\\\ for one",
     "Invalid \\uXXXX escape": "a string holds an incomplete \\u escape",
-    "Illegal trailing comma before end of object": "a comma stands before a closing bracket",
-    "Illegal trailing comma before end of array": "a comma stands before a closing bracket",
+    "Illegal trailing comma before end of object": "there is a comma before a closing bracket",
+    "Illegal trailing comma before end of array": "there is a comma before a closing bracket",
     "Extra data": "more follows after the value",
 }
 _SHOWN_KEY = re.compile(r"[A-Za-z_]{1,30}")

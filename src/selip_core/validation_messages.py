@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a value, in the words of a user's file."""
+"""Messages for pydantic's validation errors, in the terms of a user's JSON or TOML."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""Values that no trained network has, what likely happened, and what to do."""
+"""Detect values that no trained network has, with the likely cause and the remedy."""
 
 from collections.abc import Mapping, Sequence
 
@@ -40,7 +40,7 @@ REMEDIES: Mapping[str, str] = {
     WHOLE: _QUANTISED,
     COUNTS: _DIVERGED,
 }
-"""What likely happened and what to do, by what was found."""
+"""Likely cause and remedy for each kind of wrong value."""
 
 _SHOWN = 5
 _COUNT = "num_batches_tracked"

@@ -32,7 +32,7 @@ def test_what_only_writing_has(number, remedy, kind):
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "expected"),
     [
         (errno.EACCES, "Permission denied; get permission to write there"),
         (errno.ENOENT, "No such file or directory; its folder is gone"),
@@ -40,10 +40,10 @@ def test_what_only_writing_has(number, remedy, kind):
         (errno.EIO, "Input/output error; check the disk"),
     ],
 )
-def test_what_reading_has_too(number, told):
+def test_what_reading_has_too(number, expected):
     code, message = explain(failed(WriteError, number, "run/model"))
     assert (code, message.endswith(" and run it again")) == (2, True)
-    assert f"cannot write run/model: {told}" in message.replace("Stale file handle; ", "")
+    assert f"cannot write run/model: {expected}" in message.replace("Stale file handle; ", "")
     code, message = explain(failed(OSError, number, "manifest.jsonl"))
     assert (code, message) == (
         2,

@@ -78,11 +78,11 @@ def test_errors_are_one_message(monkeypatch, capsys, error):
 
 def test_a_mistake_of_ours_is_70_and_shows_no_value(monkeypatch, capsys):
     assert fail_with(monkeypatch, KeyError("jane's report")) == 70
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     place = r"selip_core/cli/main\.py:\d+"  # the innermost code of the package: the test raised it
-    assert re.fullmatch(rf"selip: error: an unexpected KeyError at {place}, .*\n", told)
-    assert "selip -v COMMAND" in told
-    assert "jane" not in told
+    assert re.fullmatch(rf"selip: error: an unexpected KeyError at {place}, .*\n", message)
+    assert "selip -v COMMAND" in message
+    assert "jane" not in message
 
 
 def test_a_mistake_in_building_the_parser_is_70(monkeypatch, capsys):
@@ -148,8 +148,8 @@ def test_output_to_a_full_disk(monkeypatch):
             [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True
         )
         assert done.returncode == 2
-        told = "selip: error: cannot write: No space left on device; make room and run it again\n"
-        assert done.stderr == told
+        line = "selip: error: cannot write: No space left on device; make room and run it again\n"
+        assert done.stderr == line
         failing = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=full)
         assert failing.returncode == 2
 

@@ -8,7 +8,7 @@ from contextlib import redirect_stderr
 
 from tqdm import tqdm
 
-from selip_core.cli.messages import plain_messages, tell, unfailing_stderr
+from selip_core.cli.messages import plain_messages, show, unfailing_stderr
 
 PROGRAM = """
 import logging, sys, warnings
@@ -22,19 +22,19 @@ warnings.warn("afterwards")
 """
 
 
-def told(*arguments):
+def stderr_of(*arguments):
     command = [sys.executable, "-c", PROGRAM, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()
 
 
 def test_a_warning_is_one_line_without_its_code():
-    first, second, *after = told()
+    first, second, *after = stderr_of()
     assert (first, second) == ("selip: warning: what to do", "selip: warning: what was seen")
     assert "UserWarning: afterwards" in after[0]  # Python's own way is back
 
 
 def test_verbose_tells_where_a_warning_comes_from():
-    assert told("-v")[:4] == [
+    assert stderr_of("-v")[:4] == [
         "selip: warning: what to do",
         "selip: info: that warning is a UserWarning of <string>:6",
         "selip: warning: what was seen",
@@ -109,7 +109,7 @@ def test_standard_error_that_fails_does_no_harm():
             raise OSError(28, "No space left on device")
 
     with redirect_stderr(Full()), unfailing_stderr():
-        tell("warning", "lost")
+        show("warning", "lost")
         for _ in tqdm(range(3)):
             pass
         sys.stderr.flush()

@@ -318,7 +318,7 @@ REFUSED = {
     "no columns": (remove("Columns"), "4 of 4 images have no Columns"),
     "series": (
         set_one(SeriesInstanceUID="1.2.3"),
-        "expected one series, got 2 (SeriesInstanceUID) of 3 and 1 images; put each into a folder",
+        "expected one series, got 2 (SeriesInstanceUID) of 3 and 1 images; put each into",
     ),
     "multi-frame": (
         set_all(NumberOfFrames=2),

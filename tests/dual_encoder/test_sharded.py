@@ -66,7 +66,7 @@ def test_what_is_saved_comes_back_to_the_bit(ranks: list[dict[str, Any]], way: s
 def test_a_save_that_fails_fails_on_every_rank(ranks: list[dict[str, Any]], way: str) -> None:
     first, second = (rank[f"{way}, saved"]["second"] for rank in ranks)
     assert first.startswith("FileExistsError: ")
-    assert second == "OSError: the first rank has not written the model; its own error says why"
+    assert second == "OSError: the first rank could not write the model; see the error it raised"
 
 
 @pytest.mark.parametrize("keep_parameters", [False, True])

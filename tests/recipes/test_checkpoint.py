@@ -136,8 +136,8 @@ def test_an_edited_value_is_damage(tmp_path, caplog):
 def test_without_a_whole_checkpoint_all_are_named(tmp_path):
     cut(save(tmp_path, 1) / "tensors.safetensors")
     remove(save(tmp_path, 2) / "scalars.json")
-    told = r"no checkpoint that is whole; put back a copy .*\n  step-00000002: scalars.json is"
-    with pytest.raises(ValueError, match=told + r" missing\n  step-00000001: .*is damaged"):
+    message = r"no checkpoint that is whole; put back a copy .*\n  step-00000002: scalars.json is"
+    with pytest.raises(ValueError, match=message + r" missing\n  step-00000001: .*is damaged"):
         load_checkpoint(tmp_path)
     assert names(tmp_path) == ["step-00000001", "step-00000002"]
 
@@ -150,8 +150,8 @@ def test_a_checkpoint_of_another_version_is_named(tmp_path, other):
         content = {"position": {}, "random": {}, "data": "0"}
     file.write_text(json.dumps(content))
     writer = "an earlier one" if other == 1 else "selip-core 9"
-    told = rf"step-00000001 has format {other} and .* reads format 2; finish .*{writer}"
-    with pytest.raises(ValueError, match=told):
+    message = rf"step-00000001 has format {other} and .* reads format 2; finish .*{writer}"
+    with pytest.raises(ValueError, match=message):
         load_checkpoint(tmp_path)
 
 

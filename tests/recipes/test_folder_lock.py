@@ -53,8 +53,8 @@ def fail_with(monkeypatch, number):
 
 
 def test_a_second_process_is_refused_and_a_killed_one_is_replaced(other, tmp_path, caplog):
-    told = rf"{tmp_path} is in use: process {other.pid} on {socket.gethostname()} \(since"
-    with pytest.raises(BlockingIOError, match=told), lock_folder(tmp_path):
+    expected = rf"{tmp_path} is in use: process {other.pid} on {socket.gethostname()} \(since"
+    with pytest.raises(BlockingIOError, match=expected), lock_folder(tmp_path):
         pass
     assert caplog.text == ""
     other.send_signal(signal.SIGKILL)
@@ -107,8 +107,8 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, caplog, num
 def test_without_locks_a_living_process_counts(tmp_path, monkeypatch):
     fail_with(monkeypatch, errno.ENOLCK)
     write_holder(tmp_path, os.getppid())
-    told = rf"in use: process {os.getppid()} .*another program by now, delete run.lock"
-    with pytest.raises(BlockingIOError, match=told), lock_folder(tmp_path):
+    expected = rf"in use: process {os.getppid()} .*another program by now, delete run.lock"
+    with pytest.raises(BlockingIOError, match=expected), lock_folder(tmp_path):
         pass
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()

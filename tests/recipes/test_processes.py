@@ -12,8 +12,8 @@ def no_launcher(monkeypatch):
 @pytest.mark.parametrize("variable", _LAUNCHERS)
 def test_processes_that_do_not_take_part_are_refused(monkeypatch, variable):
     monkeypatch.setenv(variable, "2")
-    told = rf"2 processes were launched \({variable}=2, .*1 takes part .*start the command once"
-    with pytest.raises(ValueError, match=told):
+    expected = rf"2 processes were launched \({variable}=2, .*1 takes part .*start the command once"
+    with pytest.raises(ValueError, match=expected):
         require_processes(1)
     require_processes(2)
 

@@ -58,8 +58,8 @@ def history(tmp_path):
 
 def test_exchanged_volumes_are_refused_by_line(stopped, data, tmp_path):
     exchange(data.parent, "s0-T2.nii.gz", "s2-T2.nii.gz")
-    told = r"volumes that changed: 2, of manifest.jsonl lines 1, 4\n.*--accept-changed-data"
-    with pytest.raises(ValueError, match=told):
+    expected = r"volumes that changed: 2, of manifest.jsonl lines 1, 4\n.*--accept-changed-data"
+    with pytest.raises(ValueError, match=expected):
         stopped()
     exchange(data.parent, "s0-T2.nii.gz", "s2-T2.nii.gz")
     stopped()

@@ -167,9 +167,7 @@ def test_code_of_a_model_is_never_run(make_model, tmp_path, file, known):
     if not known:
         config |= {"model_type": "own", "tokenizer_class": "Own"}
     (folder / file).write_text(json.dumps(config))
-    with pytest.raises(
-        ValueError, match=rf"{file}.* brings code of its own .*auto_map.* never run"
-    ):
+    with pytest.raises(ValueError, match=rf"{file}.* brings its own code .*auto_map.* never run"):
         TextEncoder(folder)
 
 

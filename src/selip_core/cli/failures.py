@@ -1,4 +1,4 @@
-"""What a failed command says: the cause, what to do, and the exit code."""
+"""Messages and exit codes of failed commands: the cause and what to do."""
 
 import errno
 import os
@@ -34,8 +34,8 @@ _REMEDIES = {
 def explain(error: Exception, go_on: str | Callable[[], str] | None = None) -> tuple[int, str]:
     """Return the exit code and the message of an error.
 
-    A mistake of this package shows its type and place only: what an unexpected error says can hold
-    values of the data.
+    Of a bug in this package only type and place are shown: the text of an unexpected error can
+    hold values of the data.
 
     Args:
         error: What ended the command.
@@ -96,7 +96,7 @@ def _about_memory(error: Exception, again: str) -> str:
 
 def _about_crash(error: Exception) -> str:
     return (
-        f"an unexpected {type(error).__name__} at {_place(error)}, probably a mistake of "
+        f"an unexpected {type(error).__name__} at {_place(error)}, probably a bug in "
         "selip-core: please report the type and the place. 'selip -v COMMAND ...' shows the "
         "traceback, which can hold values of the data"
     )

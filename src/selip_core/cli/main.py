@@ -14,7 +14,7 @@ from selip_core.cli.messages import (
     escape_missing_characters,
     open_closed_streams,
     plain_messages,
-    tell,
+    show,
     unfailing_stderr,
 )
 from selip_core.interruption import raised_signals, signal_of
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return CLOSED_OUTPUT
             code, message = explain(error, getattr(parsed, "go_on", None))
             logging.getLogger(__name__).info("the error came from here", exc_info=error)
-            tell("error", message)
+            show("error", message)
             return code
 
 

@@ -68,7 +68,7 @@ def escape_missing_characters() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def tell(kind: str, message: str) -> None:
+def show(kind: str, message: str) -> None:
     """Write ``selip: kind: message``."""
     print(f"selip: {kind}: {message}", file=sys.stderr)
 
@@ -81,7 +81,7 @@ def plain_messages(verbose: bool) -> Iterator[None]:
     package are shown; this holds for handlers that a package brings along, too.
 
     Args:
-        verbose: Show also what is being done, where a warning comes from, and what others say.
+        verbose: Show also what is being done, where warnings come from, and others' messages.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter())
@@ -139,11 +139,11 @@ class _Messages:
         """Show a warning, in place of ``warnings.showwarning``."""
         package = _warning_package()
         if self._verbose or package in _OWN:
-            tell("warning", str(message))
+            show("warning", str(message))
         elif self._is_first(package, category.__name__):
-            tell("warning", f"{category.__name__} of {package}; selip --verbose shows its text")
+            show("warning", f"{category.__name__} of {package}; selip --verbose shows its text")
         if self._verbose:
-            tell("info", f"that warning is a {category.__name__} of {filename}:{lineno}")
+            show("info", f"that warning is a {category.__name__} of {filename}:{lineno}")
 
     def make_record(self, *arguments: Any, **keywords: Any) -> logging.LogRecord:
         """Return a log record, which every handler shows."""
@@ -162,8 +162,8 @@ class _Messages:
 
 
 def _show_failed_thread(failure: threading.ExceptHookArgs) -> None:
-    """Show the type of an error in a thread, say of a tracker; its traceback can hold values."""
-    tell("warning", f"a background thread failed: {failure.exc_type.__name__}")
+    """Show the type of an error in a thread, such as a tracker's; its traceback can hold values."""
+    show("warning", f"a background thread failed: {failure.exc_type.__name__}")
     if failure.exc_value is not None:
         logging.getLogger(__name__).info("it came from here", exc_info=failure.exc_value)
 

@@ -1,10 +1,10 @@
-"""Encodings of text that is not UTF-8: which one it is, by what its characters would be."""
+"""Guess the encoding of text that is not UTF-8, by the characters that it would give."""
 
 import re
 from dataclasses import dataclass
 
 SAMPLE = 1 << 16
-"""Bytes that are looked at."""
+"""Bytes from the start of a text that are examined."""
 
 _SIMPLIFIED = (
     "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年动同工也能下过子说"
@@ -27,14 +27,14 @@ _LATIN = "äöüÄÖÜßéèêëàâáãåæçñóòôõøúùûíìîïÉÈÀÁ
 
 @dataclass(frozen=True)
 class _Candidate:
-    """An encoding, and what text in it looks like.
+    """An encoding, with the statistics of text in it.
 
     Attributes:
         codec: Its name in Python.
         name: Its name in ``iconv``.
         frequent: Frequent characters of its language.
         least: Least share of the characters beyond ASCII that are frequent ones.
-        runs: Least and largest mean length of runs of bytes beyond ASCII: accents stand alone.
+        runs: Range of the mean length of runs of bytes beyond ASCII; accented letters come singly.
     """
 
     codec: str

@@ -9,10 +9,10 @@ from selip_core.containers.signatures import Format
 from selip_core.strict_json import json_path
 
 SAMPLE = 1 << 16
-"""Characters from the start of a text that are looked at where the whole is not needed."""
+"""Characters from the start of a text that are examined where the whole is not needed."""
 
 WHOLE = 1 << 27
-"""Characters of the longest text that is parsed as a whole to find out what it is."""
+"""Characters of a text that are parsed at most to recognise its layout."""
 
 _JQ = "convert it: jq -c '{filter}' OLD > NEW.jsonl"
 _TABLE = (
@@ -65,7 +65,7 @@ _YAML = Format(
 
 
 def layout_of(text: str) -> Format | None:
-    r"""Return what text is if it is not JSON Lines, or None if it could be.
+    r"""Return the layout of text that is not JSON Lines, or None if it could be.
 
     Meant for text of which most lines cannot be read: JSON Lines with one bad line are still that.
 
@@ -94,7 +94,7 @@ def layout_of(text: str) -> Format | None:
 
 
 def document_layout_of(text: str) -> Format | None:
-    r"""Return what text is if it is not one JSON or TOML document, or None if it could be.
+    r"""Return the layout of text that is not one JSON or TOML document, or None if it could be.
 
     Meant for text that cannot be parsed as the one that was wanted.
 

@@ -1,4 +1,4 @@
-"""What a file is instead of what a command reads: the cause and the conversion, in one message."""
+"""Messages about files of another format or encoding than a command reads, with the conversion."""
 
 import os
 import string
@@ -9,7 +9,7 @@ from selip_core.containers.layouts import document_layout_of, layout_of
 from selip_core.containers.signatures import HEAD, Format, begins_as_nifti, format_of
 
 JSON_LINES = "JSON Lines (one JSON object per line)"
-"""What manifests, reports and truths are, for messages."""
+"""Name of the format of manifests, reports and truths in messages."""
 
 
 class WrongContainerError(ValueError):
@@ -52,7 +52,7 @@ def read_container(path: str | os.PathLike[str], wanted: str) -> bytes:
 
 
 def foreign_text(data: bytes, wanted: str) -> str | None:
-    r"""Return what a text is that cannot be read as what was wanted; None if only parts are wrong.
+    r"""Return what a text is in place of the wanted format; None if only parts of it are wrong.
 
     Args:
         data: The whole file.
@@ -73,7 +73,7 @@ def foreign_text(data: bytes, wanted: str) -> str | None:
 
 
 def foreign_document(text: str, wanted: str) -> str | None:
-    """Return what a text is that cannot be read as one document; None if only parts are wrong.
+    """Return what a text is in place of one document; None if only parts of it are wrong.
 
     Args:
         text: The whole file.
@@ -90,7 +90,7 @@ def foreign_document(text: str, wanted: str) -> str | None:
 
 
 def foreign_volume(head: bytes) -> str | None:
-    """Return what a file is that is not a volume in NIfTI; None if its first bytes are not known.
+    """Return what a file is in place of a NIfTI volume; None if its first bytes are not known.
 
     Args:
         head: At least the first :data:`~selip_core.containers.HEAD` bytes, or all of a smaller

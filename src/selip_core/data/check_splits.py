@@ -1,10 +1,10 @@
-"""Checks of what the splits share: patients, studies, reports and texts."""
+"""Checks for leaks between splits: shared patients, studies, reports and texts."""
 
 import re
 import sys
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,7 +19,7 @@ _REMEDY = {
 
 
 def check_splits(manifest: Manifest) -> Iterator[Issue]:
-    """Yield what two splits share, so that the test measures what was learned by heart.
+    """Yield what two splits share: a test on such data measures memory, not generalisation.
 
     Errors: a patient or a study in two splits, and a study of two patients. Warnings: ids that look
     like one written in two ways, reports and texts.
@@ -135,9 +135,9 @@ def _shared_reports(manifest: Manifest) -> Iterator[Issue]:
         earlier = first.setdefault(row.report, index)
         if manifest.rows[earlier].split != row.split:
             shared.setdefault(row.report, index)
-    normal = [id for id in shared if _is_normal(manifest.reports.get(id))]
+    normal = {id: None for id in shared if _is_normal(manifest.reports.get(id))}
     for id, index in shared.items():
-        if id not in set(normal):
+        if id not in normal:
             earlier = first[id]
             message = (
                 f"the report of line {manifest.lines[earlier]}, which is in split "
@@ -146,9 +146,10 @@ def _shared_reports(manifest: Manifest) -> Iterator[Issue]:
             )
             yield Issue("warning", "shared report", manifest.place(index, "report"), message, id)
     if normal:
+        example = next(iter(normal))
         message = (
             f"{_count(normal, 'normal report')} in more than one split (lines "
-            f"{manifest.lines[first[normal[0]]]} and {manifest.lines[shared[normal[0]]]} for one); "
+            f"{manifest.lines[first[example]]} and {manifest.lines[shared[example]]} for one); "
             "usual where normal studies share one report"
         )
         yield Issue("warning", "shared report", "reports", message, ", ".join(sorted(normal)))
@@ -193,5 +194,5 @@ def _is_normal(report: Report | None) -> bool:
     return report is not None and report.normal is True
 
 
-def _count(items: Sequence[object], noun: str) -> str:
+def _count(items: Collection[object], noun: str) -> str:
     return f"1 {noun} is" if len(items) == 1 else f"{len(items)} {noun}s are"

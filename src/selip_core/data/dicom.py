@@ -76,7 +76,7 @@ def _only_series(folder: Path, limit: int) -> "Sequence[DicomImage]":
         counts = " and ".join(str(len(images)) for images in series.values())
         raise UnusableVolumeError(
             f"expected one series, got {len(series)} (SeriesInstanceUID) of {counts} images; put "
-            f"each into a folder of its own, or convert them to one NIfTI file each: {DCM2NIIX}"
+            f"each into a separate folder, or convert them to one NIfTI file each: {DCM2NIIX}"
         )
     (uid,) = series
     elsewhere = sum(bool(uid) and image.series == uid for image in images_below(folder, limit))

@@ -31,7 +31,7 @@ _IMAGE_CLASS = re.compile("Image|Secondary Capture")
 
 @dataclass
 class DicomFolder:
-    """What the regular files of one folder are, whatever their names.
+    """The regular files of one folder, sorted by their content and not by their names.
 
     Attributes:
         images: Files with pixels, sorted by name.
@@ -47,7 +47,7 @@ class DicomFolder:
 
 
 def list_dicom(folder: Path, limit: int) -> DicomFolder:
-    """Return what the files of a folder are, without those of its subfolders.
+    """Classify the files of a folder, without its subfolders.
 
     Every regular file counts by its content, hidden ones too: DICOM with its preamble, or without
     one if it is a data set of a known SOP class or has rows and columns. A file that is neither but

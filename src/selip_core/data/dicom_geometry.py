@@ -32,7 +32,7 @@ _VARIED = (
     *("DiffusionGradientOrientation", "TemporalPositionIdentifier", "TriggerTime"),
     *("ImageType", "AcquisitionNumber", "AcquisitionTime"),
 )
-"""What the volumes of one series differ in."""
+"""Elements in which several volumes of one series differ."""
 
 
 class Grid(NamedTuple):
@@ -139,7 +139,7 @@ def _directions(images: Sequence[DicomImage]) -> NDArray[np.float64]:
         raise UnusableVolumeError(
             f"the {len(images)} slices have {len(orientations)} orientations "
             "(ImageOrientationPatient), as of a localizer or a radial scan; leave the series out, "
-            "or put the images of each orientation into a folder of their own"
+            "or put the images of each orientation into a separate folder"
         )
     directions = np.median(found, axis=0).reshape(2, 3)
     unit: NDArray[np.float64] = directions / np.linalg.norm(directions, axis=1, keepdims=True)
@@ -164,7 +164,7 @@ def differ(keyword: str) -> str:
     """Return the message about slices of one series that cannot form one volume."""
     return (
         f"slices differ in {keyword}, so they are not one volume; put those of each volume into a "
-        "folder of their own"
+        "separate folder"
     )
 
 

@@ -1,4 +1,4 @@
-"""One DICOM file: what is needed of its header, and its pixel data, parsed by pydicom."""
+"""The header and the pixel data of one DICOM file, parsed by pydicom and checked."""
 
 import io
 import os
@@ -27,7 +27,7 @@ KEYWORDS: Final = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "Units", "ModalityLUTSequence"),
 )
-"""What is read of a header; the rest is skipped."""
+"""Elements that are read from a header; others are skipped."""
 
 OVERLAY_BITS: Final = "OverlayBitPosition"
 """Key of the bits of the pixels that hold overlays (60xx,0102), retired: PS3.3 C.9.2 of 2004."""

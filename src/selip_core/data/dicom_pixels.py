@@ -1,4 +1,4 @@
-"""Pixels of DICOM slices in the units of their rescale, or the reason why they are not read."""
+"""Pixels of DICOM slices, scaled to their units, or the reason why they cannot be read."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ _EQUAL = (
     *("SOPClassUID", "Modality", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID"),
     *("Rows", "Columns", "BitsAllocated", "PixelRepresentation", "RescaleType", "Units"),
 )
-"""What the slices of one volume have in common."""
+"""Elements that are equal in all slices of one volume."""
 
 _CODECS = (
     ("JPEG-LS", "pyjpegls"),
@@ -166,7 +166,7 @@ _OTHER_KINDS: tuple[tuple[Callable[[DicomImage], bool], str], ...] = (
         f"series to NIfTI: {DCM2NIIX}",
     ),
 )
-"""What is no slice of a grey volume: a test, and what to say and do."""
+"""Tests for images that are not slices of a grey volume, with the kind and the remedy."""
 
 
 def _has_pixel_format(values: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Threads that read volumes, held back while those at work need the memory there is."""
+"""A limit on the memory that threads reading volumes need at the same time."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -116,7 +116,7 @@ def _capacity() -> int:
 
 
 VOLUME_MEMORY = MemoryGate(_capacity())
-"""What the readers of this process share."""
+"""The gate that all readers of this process share."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=VOLUME_MEMORY.forget)

@@ -1,4 +1,4 @@
-"""Where the voxels of a NIfTI file lie: one rule, which guesses nothing."""
+"""The affine of a NIfTI file, from its header by one rule, without guesses."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -20,10 +20,10 @@ _SOURCE = "convert it again from its source with the orientation kept"
 
 
 def require_geometry(geometry: str) -> None:
-    """Refuse what is no :data:`Geometry`.
+    """Raise unless the name is a :data:`Geometry`.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not.
     """
     if geometry not in get_args(Geometry):
         raise ValueError(f"geometry must be one of {get_args(Geometry)}, got {geometry!r}")

@@ -1,4 +1,4 @@
-"""Bytes of a volume's file, unpacked where it is gzip, and verified by its checksum."""
+"""Sequential reading of a volume's file, with gzip unpacked and its checksum verified."""
 
 import zlib
 from pathlib import Path
@@ -121,7 +121,7 @@ class ByteStream:
 
 
 def require_matching_suffix(path: Path, compressed: bool) -> None:
-    """Refuse a NIfTI file whose name says otherwise than its content whether it is compressed.
+    """Refuse a NIfTI file whose suffix disagrees with its content about compression.
 
     Raises:
         UnusableVolumeError: If ``.gz`` is not gzip, or ``.nii`` is.

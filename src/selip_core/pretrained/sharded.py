@@ -1,4 +1,4 @@
-"""Modules whose parameters are spread over processes, as ``fully_shard`` spreads them."""
+"""Gather modules whose parameters ``fully_shard`` has sharded over processes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,7 +82,7 @@ def gathered(module: nn.Module) -> Iterator[bool]:
     finally:
         others_completed = _all_completed(completed, mesh)
     if not others_completed:
-        raise OSError("the first rank has not written the model; its own error says why")
+        raise OSError("the first rank could not write the model; see the error it raised")
 
 
 def _refuse_flat_parameters(module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""What a run was started with: digests of rows, reports and a sample of each volume.
+"""Digests of the data a run was started with: rows, reports and a sample of each volume.
 
 Kept in the run's folder, so that a resumed run finds data that changed under the same name. Ids,
 paths and texts are in it as keyed hashes only. Times and absolute paths are left out, since data is

@@ -1,4 +1,4 @@
-"""How many processes a launcher started, held against those that share the work."""
+"""Compare the number of launched processes with the number that takes part in training."""
 
 import os
 

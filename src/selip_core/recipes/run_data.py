@@ -1,4 +1,4 @@
-"""The data of a resumed run, held against what the run was started with."""
+"""Compare the data of a resumed run with the data it was started with."""
 
 import logging
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""The state of training as named tensors and JSON: what a checkpoint holds.
+"""Collect and restore the state of training that a checkpoint holds: tensors and JSON.
 
 Names carry the rank of the process they belong to where each process has a value, as the states of
 random generators: ``random.cpu.rank0``. Weights and moments are equal on all ranks and come once.

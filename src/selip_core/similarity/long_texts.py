@@ -1,4 +1,4 @@
-"""Texts longer than a sentence encoder reads at once: read in parts, or cut with a warning."""
+"""Read texts longer than a sentence encoder's limit in parts, or cut them with a warning."""
 
 import re
 import sys
@@ -115,7 +115,7 @@ class TextReader:
         return self._encode(texts)
 
     def warn(self) -> None:
-        """Warn if texts were not read to their end; it says how many, and never a text."""
+        """Warn if texts were cut, with their number and without any text."""
         if self._limit is not None and self._cut:
             warnings.warn(
                 f"{self._cut} of {self._texts} distinct texts ({self._cut / self._texts:.0%}) are "

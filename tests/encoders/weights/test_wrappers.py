@@ -98,8 +98,8 @@ def test_a_network_and_its_average_are_never_mixed(save, one, other):
     path, encoder = save(tensors), small()
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     prefix = re.escape(other.removesuffix("image_encoder."))
-    told = rf"several copies .*'{prefix}'.*load_weights\(.*, prefix='.*convert-weights --prefix"
-    with pytest.raises(ValueError, match=told):
+    message = rf"several copies .*'{prefix}'.*load_weights\(.*, prefix='.*convert-weights --prefix"
+    with pytest.raises(ValueError, match=message):
         load_weights(encoder, path)
     for name, tensor in encoder.state_dict().items():
         assert torch.equal(tensor, before[name])
@@ -120,8 +120,8 @@ def test_half_of_a_network_and_half_of_its_average_are_not_mixed(save):
 @pytest.mark.parametrize("wrapper", ["_orig_mod.", "_fsdp_wrapped_module."])
 def test_two_names_that_become_one_are_refused(save, wrapper):
     state = small().state_dict()
-    told = rf"names two tensors that are one without wrappers: {wrapper}network.* and network"
-    with pytest.raises(ValueError, match=told):
+    message = rf"names two tensors that are one without wrappers: {wrapper}network.* and network"
+    with pytest.raises(ValueError, match=message):
         load_weights(small(), save(state | under(wrapper, state)))
 
 
@@ -149,8 +149,8 @@ def test_a_wrapped_part_is_loaded(save, where):
 
 
 def test_a_prefix_that_no_name_has_is_refused(save):
-    told = r"weights.safetensors has no name that begins with the prefix 'ema\.'; names begin with"
-    with pytest.raises(ValueError, match=told):
+    message = r"weights.safetensors has no name that begins with the prefix 'ema\.'; names begin"
+    with pytest.raises(ValueError, match=message):
         load_weights(small(), save(small().state_dict()), prefix="ema.")
 
 

@@ -1,4 +1,4 @@
-"""What a file would put into an encoder: types and values that no trained network has."""
+"""Check the types and values of a file's tensors before they are loaded into an encoder."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Names that wrappers of a module put into the names of its tensors."""
+"""Remove from tensor names what wrappers of a module have added."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
