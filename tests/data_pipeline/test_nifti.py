@@ -3,7 +3,6 @@
 import gzip
 import os
 import struct
-import time
 from pathlib import Path
 
 import nibabel
@@ -273,10 +272,10 @@ def test_limit_is_raised_by_setting_or_variable(write, plain, monkeypatch):
 
 
 def test_a_stream_that_goes_on_is_not_unpacked(write, plain):
-    bomb = write(gzip.compress(plain) + gzip.compress(bytes(1 << 24)) * 640)  # 10 GiB in 10 MB
-    start = time.perf_counter()
-    assert "goes on after the 15,712 bytes that its header declares" in message_of(bomb)
-    assert time.perf_counter() - start < 2  # unpacking it takes 20
+    rest = bytearray(gzip.compress(bytes(1 << 24)))
+    rest[-8] ^= 1  # a checksum that unpacking to the end would find wrong
+    path = write(gzip.compress(plain) + bytes(rest))
+    assert "goes on after the 15,712 bytes that its header declares" in message_of(path)
 
 
 @pytest.mark.parametrize(
