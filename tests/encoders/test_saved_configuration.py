@@ -61,8 +61,8 @@ def test_what_cannot_be_built_is_told_by_file_and_key(saved, changes, place, mes
     ("text", "message"),
     [
         ("[" * 100_000, "cannot be read"),
-        ('{"a": ' * 40 + "1" + "}" * 40, "32 deep in one another"),
-        ('{"format": NaN}', "NaN is no number of JSON"),
+        ('{"a": ' * 40 + "1" + "}" * 40, "may be nested 32 deep"),
+        ('{"format": NaN}', "NaN and Infinity are not JSON"),
         ('{"format": 1' + "0" * 5000 + "}", "cannot be read"),
     ],
 )
@@ -71,7 +71,7 @@ def test_rubbish_is_told(saved, text, message):
     (folder / "config.json").write_text(text)
     with pytest.raises(DataError, match=message) as caught:
         ImageEncoder.from_pretrained(folder)
-    assert caught.value.problems[0].where == str(folder / "config.json")
+    assert caught.value.problems[0].where.startswith(str(folder / "config.json"))
 
 
 @pytest.mark.parametrize("kind", ["os.system", "eval", 3, None, ["image_encoder"]])

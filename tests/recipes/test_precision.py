@@ -58,8 +58,8 @@ def scaled(monkeypatch):
 
 
 def last_scaler(run):
-    (checkpoint,) = (run / "checkpoint").iterdir()
-    return json.loads((checkpoint / "scalars.json").read_text())["scaler"]
+    checkpoint = max((run / "checkpoint").iterdir())
+    return json.loads((checkpoint / "scalars.json").read_text())["scalars"]["scaler"]
 
 
 def test_the_scale_goes_on_after_a_resume(manifest, make_config, tmp_path, scaled, monkeypatch):
