@@ -21,6 +21,7 @@ FOUNDATION = {
     "interruption",
     "jsonl",
     "model_folders",
+    "model_weights",
     "strict_json",
     "tensor_files",
     "validation_messages",

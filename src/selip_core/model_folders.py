@@ -117,6 +117,16 @@ def sentence_modules(folder: Path) -> Iterator[tuple[str, str, str]]:
         )
 
 
+def transformer_folders(folder: Path) -> list[Path]:
+    """Return the folders of the models of transformers in a sentence model, in its order.
+
+    A folder without ``modules.json`` is one itself.
+    """
+    if not (folder / MODULES).is_file():
+        return [folder]
+    return [folder / path for _, kind, path in sentence_modules(folder) if kind == "Transformer"]
+
+
 def module_entry(module: Any, key: str) -> str:
     """Return the ``"type"`` or ``"path"`` of one module of ``modules.json``.
 

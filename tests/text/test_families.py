@@ -229,7 +229,8 @@ def test_quantized_weights_are_refused(make_model, tmp_path):
     [
         (lambda t: t * torch.nan, r"NaN or infinite: \S+.*diverged"),
         (torch.zeros_like, r"all zero, which they are not in a new encoder: \S+"),
-        (lambda t: (t * 100).to(torch.int8), r"whole numbers throughout.*: \S+.*dequantise it"),
+        (lambda t: (t * 1000).round(), r"whole numbers throughout.*: \S+.*dequantise it"),
+        (lambda t: (t * 100).to(torch.int8), r"other types than.*\(I8\).*dequantise it"),
     ],
 )
 def test_weights_that_no_trained_network_has_are_refused(
@@ -240,9 +241,7 @@ def test_weights_that_no_trained_network_has_are_refused(
     wide = {k for k, t in tensors.items() if t.ndim == 2 and not re.search("emb|wt|wp|shared", k)}
     one = min(key for key in wide if not re.search("relative|decoder|pooler", key))
     save_file(tensors | {one: change(tensors[one])}, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(
-        ValueError, match=rf"(?s)the text model .*model' holds values that no .*{told}"
-    ):
+    with pytest.raises(ValueError, match=rf"(?s)the text model .*model' holds .*{told}"):
         TextEncoder(folder)
     assert TextEncoder(folder, pretrained=False).pretrained is False
 

@@ -14,7 +14,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from selip_core.files import writing
-from selip_core.model_folders import require_plain_sentence_model
+from selip_core.model_folders import require_plain_sentence_model, transformer_folders
+from selip_core.model_weights import (
+    fitting,
+    require_floats,
+    require_own_weights,
+    require_trained_values,
+)
 from selip_core.similarity.embedding_cache import EmbeddingCache
 from selip_core.similarity.long_texts import LongTexts, TextReader
 from selip_core.similarity.operators import Index
@@ -123,20 +129,42 @@ def load_encoder(name_or_folder: str | os.PathLike[str]) -> SentenceEncoder:
 
     Raises:
         ValueError: If its folder brings code, weights in pickles only, or an adapter; see
-            :func:`~selip_core.model_folders.require_plain_sentence_model`.
+            :func:`~selip_core.model_folders.require_plain_sentence_model`. If weights are missing,
+            quantised, or have values that no trained network has.
         OSError: If there is no such model.
     """
     folder = _model_folder(name_or_folder)
     require_plain_sentence_model(folder)
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(
-        str(folder),
-        local_files_only=True,
-        trust_remote_code=False,
-        model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-    )
-    return model.float().eval()
+    with fitting(str(name_or_folder)):
+        model = SentenceTransformer(
+            str(folder),
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+        )
+    model = model.float().eval()
+    _require_trained(str(name_or_folder), model, folder)
+    return model
+
+
+def _require_trained(name: str, model: Any, folder: Path) -> None:
+    """Refuse a model that sentence-transformers has loaded in part, or with values of no use."""
+    from transformers import PreTrainedModel
+
+    backbones = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
+    outer = [part for part in backbones if not any(_is_within(part, each) for each in backbones)]
+    folders = transformer_folders(folder)
+    if len(outer) == len(folders):
+        for backbone, own in zip(outer, folders, strict=True):
+            require_floats(name, own)
+            require_own_weights(name, backbone, own)
+    require_trained_values(name, model)
+
+
+def _is_within(part: Any, whole: Any) -> bool:
+    return part is not whole and any(part is each for each in whole.modules())
 
 
 def _embedded_parts(

@@ -6,8 +6,13 @@ from typing import Any
 import torch
 
 from selip_core.model_folders import maps_to_code, own_code_error, require_no_code
+from selip_core.model_weights import (
+    fitting,
+    require_all_weights,
+    require_floats,
+    require_trained_values,
+)
 from selip_core.pretrained.hub import is_hub_name
-from selip_core.weight_values import described, wrong_value
 
 
 def load_backbone(name: str, pretrained: bool = True) -> tuple[Any, Any]:
@@ -133,49 +138,20 @@ def _model(loader: Any, name: str, config: Any, source: dict[str, bool] | None) 
     config.use_cache = False
     if source is None:
         return loader.from_config(config, dtype=torch.float32, trust_remote_code=False)
-    backbone, read = loader.from_pretrained(
-        name,
-        config=config,
-        use_safetensors=True,
-        dtype=torch.float32,
-        output_loading_info=True,
-        **source,
-    )
-    _require_all_weights(name, read)
-    _require_trained_values(name, backbone)
+    if source["local_files_only"]:
+        require_floats(name, Path(name))
+    with fitting(name):
+        backbone, read = loader.from_pretrained(
+            name,
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **source,
+        )
+    require_all_weights(name, read)
+    require_trained_values(name, backbone)
     return backbone
-
-
-def _require_all_weights(name: str, read: Any) -> None:
-    """Refuse weights of which transformers found a part only: it draws the rest at random."""
-    missing = sorted(key for key in read["missing_keys"] if "pooler" not in key.split("."))
-    if not missing:
-        return
-    unknown = sorted(read["unexpected_keys"])
-    raise ValueError(
-        f"the weights of {name!r} lack {len(missing)} tensors of the text model, such as "
-        f"{missing[0]}, which would be random; the file has {len(unknown)} that the model does not "
-        f"know{f', such as {unknown[0]}' if unknown else ''}. If its names are those of a wrapped "
-        "module (module., _orig_mod.), save the state dict of the module within"
-    )
-
-
-def _require_trained_values(name: str, backbone: torch.nn.Module) -> None:
-    """Refuse values that no trained network has.
-
-    Tables of embeddings may have rows and columns of any kind; what is multiplied with the states
-    may be neither all zero nor whole numbers.
-    """
-    problems: dict[str, list[str]] = {}
-    own = torch.ones(1)
-    for path, module in backbone.named_modules():
-        is_table = isinstance(module, torch.nn.Embedding)
-        for key, value in module.named_parameters(recurse=False):
-            kind = wrong_value(key, own, value.detach(), is_parameter=not is_table)
-            if kind is not None:
-                problems.setdefault(kind, []).append(f"{path}.{key}".lstrip("."))
-    if problems:
-        raise ValueError(f"the text model {name!r} {described(problems)}")
 
 
 def _ensure_padding_token(tokenizer: Any, config: Any) -> None:

@@ -60,7 +60,7 @@ REFUSED = {
     ),
     "no scale on the way of all features": (
         every("network.bn1.weight", torch.zeros_like),
-        r"all zero, so that the features are the same for every volume: network.bn1.weight\n",
+        r"all zero, so that the features are the same for every input: network.bn1.weight\n",
     ),
     "quantised values as floats": (
         every("weight", lambda t: (t * 100).round()),
