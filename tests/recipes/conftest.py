@@ -70,7 +70,7 @@ def manifest(tmp_path_factory):
     return folder / "manifest.jsonl"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_config(text_encoder):
     """Settings of a run of a second or two; sections are merged into these."""
 

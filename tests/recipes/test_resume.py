@@ -23,11 +23,10 @@ def data(manifest, tmp_path):
     return tmp_path / "data" / manifest.name
 
 
-@pytest.fixture
-def stopped(data, make_config, tmp_path, monkeypatch):
-    """A run of two epochs that was stopped in its second, and a function that resumes it."""
-    config = make_config(epochs=2)
-    take_step = Trainer.step
+@pytest.fixture(scope="module")
+def stopped_run(manifest, make_config, tmp_path_factory):
+    """The folder of a run of two epochs that was stopped in its second."""
+    folder, take_step = tmp_path_factory.mktemp("stopped") / "run", Trainer.step
 
     def step_then_stop(self, batch):
         loss = take_step(self, batch)
@@ -35,10 +34,18 @@ def stopped(data, make_config, tmp_path, monkeypatch):
             raise Interrupted("stopped")
         return loss
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "step", step_then_stop)
         with pytest.raises(Interrupted):
-            pretrain(data, config, tmp_path / "run", progress=False)
+            pretrain(manifest, make_config(epochs=2), folder, progress=False)
+    return folder
+
+
+@pytest.fixture
+def stopped(stopped_run, data, make_config, tmp_path):
+    """A copy of that run in ``run``, and a function that resumes it."""
+    shutil.copytree(stopped_run, tmp_path / "run")
+    config = make_config(epochs=2)
 
     def resume(**options):
         return pretrain(data, config, tmp_path / "run", resume=True, progress=False, **options)
