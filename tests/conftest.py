@@ -3,6 +3,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -137,3 +138,12 @@ def weight_layouts() -> dict[str, tuple[Any, dict[str, Any]]]:
             }
         made[layout] = make, tensors | {key: torch.ones(size) for key, size in rest.items()}
     return made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def usual_signals() -> None:
+    """Handle signals as in a terminal: nohup and shells ignore some for what they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGHUP", "SIGTERM"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
