@@ -110,6 +110,22 @@ def test_signals_end_any_subcommand(monkeypatch, capsys, name, code):
     assert signal.getsignal(signal.Signals[name]) is before
 
 
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_second_signal_does_not_change_how_the_process_ends(name, code):
+    program = (
+        "import os, signal, sys\n"
+        "from selip_core.cli import main, retrieve\n"
+        f"send = lambda arguments=None: os.kill(os.getpid(), signal.{name})\n"
+        "retrieve.run = send\n"
+        "sys.argv = ['selip', 'retrieve', '--manifest', 'm.jsonl', '--run', 'r']\n"
+        "code = main()\n"
+        "send()\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, "selip: interrupted\n")
+
+
 def test_an_interrupt_that_became_another_error_is_still_one(monkeypatch, capsys):
     def run(arguments):
         try:

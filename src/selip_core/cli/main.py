@@ -17,7 +17,7 @@ from selip_core.cli.messages import (
     show,
     unfailing_stderr,
 )
-from selip_core.interruption import raised_signals, signal_of
+from selip_core.interruption import ignore_signals, raised_signals, signal_of
 
 SUBCOMMANDS = (
     "simulate",
@@ -73,6 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     open_closed_streams()
     escape_missing_characters()
+    code = _run(arguments)
+    if arguments is None and code > 128:  # the process ends, which a second signal must not change
+        ignore_signals()
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     with unfailing_stderr(), raised_signals() as arrived:
         parsed = argparse.Namespace()
         try:
