@@ -135,9 +135,31 @@ def test_without_a_record_changed_reports_are_still_refused(stopped, data, tmp_p
 
 def test_a_run_without_a_checkpoint_takes_the_data_as_they_are(stopped, data, tmp_path):
     shutil.rmtree(tmp_path / "run" / "checkpoint")
+    (tmp_path / "run" / "history.jsonl").unlink()
     exchange(data.parent, "s0-T2.nii.gz", "s2-T2.nii.gz")
     stopped()
     assert [row["step"] for row in history(tmp_path)] == [3, 6]
+
+
+@pytest.mark.parametrize("kept", ["history.jsonl", "model"])
+def test_a_run_whose_checkpoints_were_deleted_does_not_start_anew(stopped, tmp_path, kept):
+    shutil.rmtree(tmp_path / "run" / "checkpoint")
+    if kept == "model":
+        (tmp_path / "run" / "history.jsonl").unlink()
+        (tmp_path / "run" / "model").mkdir()
+    with pytest.raises(ValueError, match="holds no checkpoint to go on from; put back a copy"):
+        stopped()
+
+
+@pytest.mark.parametrize("kept", ["checkpoint", "model"])
+def test_a_run_without_its_settings_is_not_written_over(stopped, data, make_config, tmp_path, kept):
+    run = tmp_path / "run"
+    (run / "config.json").unlink()
+    if kept == "model":
+        shutil.rmtree(run / "checkpoint")
+        (run / "model").mkdir()
+    with pytest.raises(FileExistsError, match="holds a run already; go on with --resume"):
+        pretrain(data, make_config(epochs=2), run, progress=False)
 
 
 def test_a_damaged_history_is_written_again(stopped, tmp_path):

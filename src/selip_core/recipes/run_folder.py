@@ -69,7 +69,7 @@ class RunFolder:
         Raises:
             FileExistsError: If there is one.
         """
-        if self.config.exists():
+        if self.config.exists() or self.holds_checkpoint() or self.model.exists():
             raise FileExistsError(
                 f"{self.path} holds a run already; go on with --resume, or name another folder"
             )
@@ -80,7 +80,7 @@ class RunFolder:
         Raises:
             FileNotFoundError: If there is none.
         """
-        if not self.config.exists() and not has_checkpoint(self.checkpoint):
+        if not self.config.exists() and not self.holds_checkpoint():
             raise FileNotFoundError(f"{self.path} holds no run to resume; leave out --resume")
 
     def remove_partial_files(self) -> None:
@@ -112,14 +112,23 @@ class RunFolder:
 
         Raises:
             ValueError: If the settings changed since, with the differences; or if no checkpoint is
-                whole.
+                whole, or all were deleted.
         """
         state = load_checkpoint(self.checkpoint)
+        if state is None and self._has_progress():
+            raise ValueError(
+                f"training in {self.path} was under way, and {self.checkpoint} holds no checkpoint "
+                "to go on from; put back a copy of one, or start in another folder"
+            )
         written = None if state is None else PretrainConfig.model_validate(state[1]["config"])
         self._require_equal(self.config.name, self._read_config(written), config)
         if written is not None:  # config.json may have been edited since
             self._require_equal("its last checkpoint", written, config)
         return state
+
+    def _has_progress(self) -> bool:
+        """Return whether a checkpoint was written, by what is written after the first."""
+        return self.model.exists() or (self.history.exists() and self.history.stat().st_size > 0)
 
     def _require_equal(self, name: str, before: PretrainConfig, now: PretrainConfig) -> None:
         differences = config_differences(before, now)

@@ -103,13 +103,13 @@ class TrainingLoop:
                 self._finish_epoch(bar, interrupted)
 
     def save(self) -> None:
-        """Write history and checkpoint of the position reached."""
+        """Write checkpoint and history of the position reached."""
         self.lock.confirm()
-        # History first: a kill in between leaves a row that the resumed epoch writes again.
-        self.run_folder.write_history(self.trainer.position.history)
         tensors, scalars = self.trainer.state()
         scalars |= {"data": self.rows_digest, "config": self.config.model_dump(mode="json")}
         save_checkpoint(self.run_folder.checkpoint, self.trainer.position.step, tensors, scalars)
+        # Second, so that a row proves that there was a checkpoint; a resumed run writes it again.
+        self.run_folder.write_history(self.trainer.position.history)
 
     def _is_finished(self) -> bool:
         # At its last step an epoch may still lack its validation: then it counts batches.
