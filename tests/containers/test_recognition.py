@@ -77,7 +77,7 @@ BINARIES = {
     "cut gzip": (gzip.compress(TEXT.encode())[:12], "compressed with gzip"),
     "NIfTI": (struct.pack("<i", 348) + bytes(400), "a NIfTI volume"),
     "NIfTI in gzip": (gzip.compress(struct.pack(">i", 348) + bytes(400)), "a NIfTI volume, compr"),
-    "DICOM": (bytes(128) + b"DICM", "a DICOM file"),
+    "DICOM": (bytes(128) + b"DICM", "one DICOM file"),
     "zip": (archive("manifest.jsonl"), "a zip archive"),
     "XLSX": (archive("[Content_Types].xml", "xl/workbook.xml"), r"\(XLSX\).*read_excel"),
     "ODS": (archive("mimetype", "content.xml"), r"\(ODS\).*read_excel"),

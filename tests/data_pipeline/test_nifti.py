@@ -209,7 +209,7 @@ def test_other_formats_are_named(write, name):
 def test_one_dicom_file_with_its_preamble_or_without(write, start, name):
     content = Path(get_testdata_file("MR_small.dcm")).read_bytes()
     message = message_of(write(content[start:], name))
-    assert message == "is a DICOM file, not NIfTI; name the folder of its series"
+    assert message == "is one DICOM file, not NIfTI; name the folder of its series"
 
 
 def test_name_that_contradicts_the_content(write, plain):

@@ -107,7 +107,7 @@ _AT_START: tuple[tuple[bytes, Format], ...] = (
         Format("a git-annex pointer", _ANNEX, _ANNEX),
     ),
 )
-_DICOM = Format("a DICOM file", _NAMED, "name the folder of its series")
+_DICOM = Format("one DICOM file", _NAMED, "name the folder of its series")
 _NIFTI = Format("a NIfTI volume", _NAMED)
 _MGH = Format("a FreeSurfer volume (MGH)", _NAMED, f"{_CONVERT}, by mri_convert")
 _PICKLE = Format(
