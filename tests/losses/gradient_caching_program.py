@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
@@ -30,6 +30,7 @@ FIRST_ROWS = {
     "ddp, unused parameters": 2,
     "fully_shard": 3,
 }
+SHARDED = ("an encoder within a module", "FullyShardedDataParallel")
 REFUSED = ("static_graph", "delay_all_reduce_named_params")
 
 
@@ -121,6 +122,27 @@ def refused(setting: str, rank: int) -> dict[str, Any]:
     return {"error": "none", "calls": len(calls)}
 
 
+def unequal_chunks(kind: str, rank: int) -> dict[str, Any]:
+    """Take a step of a sharded model, where the first rank has one chunk and the second three."""
+    plain, images, texts = made()
+    calls: list[object] = []
+    plain.register_forward_hook(lambda *call: calls.append(call))
+    mesh = init_device_mesh("cpu", (1, PROCESSES), mesh_dim_names=("copies", "shards"))
+    model: nn.Module = plain
+    if kind == "FullyShardedDataParallel":
+        model = FullyShardedDataParallel(plain, device_id=torch.device("cpu"))
+    else:
+        fully_shard(plain.image, mesh=mesh)
+        model = Within(plain)
+    rows = slice(0, 2) if rank == 0 else slice(2, ROWS)
+    loss = partial(SimilarityCLIPLoss(), group=dist.group.WORLD)
+    try:
+        cached_contrastive_step(model, (images[rows], texts[rows]), loss, CHUNK_SIZE)
+    except ValueError as error:
+        return {"error": str(error), "calls": len(calls)}
+    return {"error": "none", "calls": len(calls)}
+
+
 def not_synchronised() -> str:
     """Take a step in which the last chunk of both ranks does not use all parameters."""
     plain, images, texts = made()
@@ -161,6 +183,7 @@ def main(folder: Path, rank: int) -> None:
     )
     results: dict[str, Any] = {kind: step_twice(kind, rank) for kind in FIRST_ROWS}
     results |= {setting: refused(setting, rank) for setting in REFUSED}
+    results |= {kind: unequal_chunks(kind, rank) for kind in SHARDED}
     results["not synchronised"] = not_synchronised()
     (folder / f"rank{rank}.json").write_text(json.dumps(results))
     dist.destroy_process_group()

@@ -390,6 +390,15 @@ def test_settings_of_ddp_without_no_sync_are_refused_on_every_rank(
         assert rank[setting]["calls"] == 0
 
 
+@pytest.mark.parametrize("kind", ["an encoder within a module", "FullyShardedDataParallel"])
+def test_unequally_many_chunks_of_a_sharded_model_are_refused_on_every_rank(
+    ranks: list[dict[str, Any]], kind: str
+) -> None:
+    for rank, chunks in zip(ranks, (1, 3), strict=True):
+        assert f"got between 1 and 3, {chunks} on this rank" in rank[kind]["error"]
+        assert rank[kind]["calls"] == 0
+
+
 def test_a_parameter_that_ddp_has_not_synchronised_is_an_error(
     ranks: list[dict[str, Any]],
 ) -> None:

@@ -3,27 +3,24 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, Self, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import get_device_states, set_device_states
 
+from selip_core.losses.cached_step_checks import (
+    check_batch_statistics,
+    check_equal_chunks,
+    check_synchronised,
+    check_wrappers,
+)
 from selip_core.losses.precision import full_precision
 from selip_core.losses.row_chunks import Rows, named_parts, row_chunks
 
 Outputs = dict[Any, Any]
-
-# Settings of DistributedDataParallel that do not go with no_sync: the graph of a chunk before the
-# last is not that of the last, and gradients that are reduced by a hook are reduced every time.
-_WITHOUT_NO_SYNC: dict[str, Callable[[Any], bool]] = {
-    "static_graph": lambda wrapper: bool(wrapper.static_graph),
-    "delay_all_reduce_named_params": lambda wrapper: bool(wrapper._delay_all_reduce_params),
-}
 
 
 def cached_contrastive_step(
@@ -73,14 +70,15 @@ def cached_contrastive_step(
             batch differ in length or have none, ``chunk_size`` is less than 1, or model or loss
             return something else than described above, or nothing with a gradient; or if a
             DistributedDataParallel anywhere in the model has ``static_graph`` or
-            ``delay_all_reduce_named_params``, with which torch cannot wait for the last chunk.
+            ``delay_all_reduce_named_params``, with which torch cannot wait for the last chunk; or
+            if the model is sharded, and its ranks have unequally many chunks.
         RuntimeError: If DistributedDataParallel is left without a gradient that it waits for: a
             parameter that some chunks do not use needs its ``find_unused_parameters=True``.
 
     With DistributedDataParallel gradients are synchronised once, in the last chunk, and ranks may
     have any number of rows. The wrapper may be around the model, around its towers, or inside
     other wrappers. ``fully_shard`` reduces the gradients of every chunk, which is right and never
-    holds them whole, but its ranks must have equally many chunks, or they wait for each other.
+    holds them whole, but its ranks must have equally many chunks.
 
     Example:
         >>> from functools import partial
@@ -95,9 +93,10 @@ def cached_contrastive_step(
     Source: GradCache (arXiv 2101.06983), section 3. There the scale is the loss's own; here it is
     an output of the model.
     """
-    _check_batch_statistics(model)
-    _check_wrappers(model)
+    check_batch_statistics(model)
+    check_wrappers(model)
     chunks = row_chunks(batch, chunk_size)
+    check_equal_chunks(model, len(chunks))
     with torch.no_grad():
         embedded = [_Embedded.of(model, chunk) for chunk in chunks]
     # Casts of weights that older releases of torch cached without a graph would never get one.
@@ -113,7 +112,7 @@ def cached_contrastive_step(
             with first.random_state.replayed():
                 outputs = _outputs(model, chunk)
             _send_on(outputs, first.outputs)
-    _check_synchronised(model)
+    check_synchronised(model)
     return value.detach()
 
 
@@ -242,46 +241,3 @@ def _wrappers(module: nn.Module) -> Iterator[Any]:
     else:
         for child in module.children():
             yield from _wrappers(child)
-
-
-def _check_wrappers(model: nn.Module) -> None:
-    for name, module in model.named_modules():
-        if not isinstance(module, DistributedDataParallel):
-            continue
-        where = f"DistributedDataParallel{f' at {name}' if name else ''}"
-        for setting, is_set in _WITHOUT_NO_SYNC.items():
-            if is_set(module):
-                raise ValueError(
-                    f"{where} must synchronise the gradients of the last chunk alone, which torch "
-                    f"does not do with {setting}: leave {setting} out, or take the batch in one "
-                    "piece"
-                )
-
-
-def _check_synchronised(model: nn.Module) -> None:
-    """Raise an error now that torch would raise in the next step, after an update gone wrong."""
-    for module in model.modules():
-        if isinstance(module, DistributedDataParallel):
-            try:
-                module._check_reducer_finalized()  # type: ignore[no-untyped-call]
-            except RuntimeError as error:
-                raise RuntimeError(
-                    "every parameter must have a gradient in the last chunk, or "
-                    "DistributedDataParallel does not synchronise it: if some chunks do not use "
-                    "all parameters, wrap the model with find_unused_parameters=True"
-                ) from error
-
-
-def _check_batch_statistics(model: nn.Module) -> None:
-    looking = (
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None)
-    )
-    names = list(islice(looking, 3))
-    if names:
-        raise ValueError(
-            "model must not normalise by statistics of the batch, which chunks do not have, got "
-            f"batch normalisation at {names}: freeze the statistics by calling eval() on these "
-            "modules after model.train(), or use GroupNorm"
-        )
