@@ -302,7 +302,10 @@ def test_one_warning_is_enough(source, target, tmp_path, capsys):
         ("commands.Popen", True),  # as protocol 2 names subprocess
         ("__builtin__.eval", True),
         ("os.path.sys.exit", True),
+        ("uuid._get_command_stdout", True),  # a function of a module of data
+        ("pathlib.Path.write_text", True),
         ("collections.deque", False),
+        ("decimal.Decimal", False),
         ("monai.networks.nets.ViT", False),
         ("__main__.Settings", False),
     ],

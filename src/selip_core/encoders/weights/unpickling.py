@@ -77,6 +77,11 @@ _DATA = "abc collections dataclasses datetime decimal enum fractions pathlib typ
 DATA_MODULES = frozenset(_DATA.split())
 """Of the standard library, modules of plain data. What needs another wants to run something."""
 
+DATA_CLASSES = frozenset(
+    {"date", "datetime", "defaultdict", "deque", "time", "timedelta", "timezone", "tzinfo"}
+)
+"""Classes of these modules whose names are in lower case, as those of functions are."""
+
 _OLD = "commands copy_reg cPickle dl exceptions imp new os2 pipes popen2 thread distutils nt ce"
 OLD_MODULES = frozenset([*_OLD.split(), *IMPORT_MAPPING])
 """Of the standard library under other names: those of Python 2, which pickles up to protocol 2 use,
@@ -334,8 +339,11 @@ def is_warning(name: str) -> bool:
     """Return whether only a file that wants to do something needs this."""
     if name == _HIDDEN:
         return True
-    module = name.removeprefix("builtins.").rpartition(".")[0].partition(".")[0]
-    return not module or module in (sys.stdlib_module_names | OLD_MODULES) - DATA_MODULES
+    path, _, last = name.removeprefix("builtins.").rpartition(".")
+    module = path.partition(".")[0]
+    if module in DATA_MODULES:
+        return not (last[:1].isupper() or last in DATA_CLASSES)  # a function of theirs
+    return not module or module in sys.stdlib_module_names | OLD_MODULES
 
 
 def choose(content: Any, key: str | None) -> tuple[str, Mapping[Any, Any]]:
