@@ -45,13 +45,6 @@ def test_the_embedding_is_the_mean_over_parts_weighted_by_their_tokens(model):
     torch.testing.assert_close(table[1:], embed(model, ["pons"]), rtol=0, atol=1e-6)
 
 
-def test_without_a_setting_the_limit_is_the_number_of_positions():
-    model = load_encoder(FOLDER)
-    model.max_seq_length = None
-    assert TokenLimit.of(model).tokens == 512
-    embed(model, ["pons " * 600])
-
-
 @pytest.mark.parametrize("settings", [{}, {"of": "{text}"}, {"of": "{text}", "pooling": "mean"}])
 def test_the_end_of_a_text_counts_by_default(model, settings):
     corpus = [

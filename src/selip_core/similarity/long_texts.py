@@ -64,10 +64,8 @@ class TokenLimit:
         tokenizer = model.tokenizer
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
             return None
-        config = getattr(getattr(model[0], "auto_model", None), "config", None)
-        positions = getattr(config, "max_position_embeddings", None)
-        tokens = model.max_seq_length or tokenizer.model_max_length or positions
-        if tokens is None or tokens > _UNLIMITED:
+        tokens = model.max_seq_length or tokenizer.model_max_length
+        if tokens > _UNLIMITED:
             return None
         prompt = (model.prompts or {}).get(model.default_prompt_name) or ""
         return cls(int(tokens), tokenizer, prompt, bool(getattr(model[0], "do_lower_case", False)))
