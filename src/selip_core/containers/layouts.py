@@ -170,8 +170,12 @@ def _no_json_layout(text: str) -> Format | None:
         return _COMMENTED
     if head.startswith("["):
         return _ARRAY
-    first_line, _, others = head.partition("\n")
-    return _SPREAD if others and not first_line.rstrip(", \r").endswith("}") else None
+    first_line, _, others = (part.strip() for part in head.partition("\n"))
+    # A line that was cut, before lines that are whole, is one bad line of JSON Lines.
+    goes_on = first_line.endswith(("{", "[", ":")) or (
+        first_line.endswith(",") and not others.startswith("{") and not first_line.endswith("},")
+    )
+    return _SPREAD if others and (goes_on or others.startswith(("}", "]"))) else None
 
 
 def _single_object(value: dict[str, Any]) -> Format | None:
