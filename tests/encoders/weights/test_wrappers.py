@@ -148,6 +148,20 @@ def test_a_wrapped_part_is_loaded(save, where):
     assert torch.equal(encoder.network.conv1.weight, trained.network.conv1.weight)
 
 
+def test_a_compiled_copy_of_a_network_is_chosen_by_its_prefix(save):
+    """As the message of two names that become one says."""
+    plain, compiled = small().state_dict(), small().state_dict()
+    names = {key.replace("layer1.", "layer1._orig_mod."): value for key, value in compiled.items()}
+    path = save(plain | under("_orig_mod.", names))
+    with pytest.raises(
+        ValueError, match=r"one without wrappers: .*load_weights\(..., prefix=\.\.\."
+    ):
+        load_weights(small(), path)
+    encoder = small()
+    load_weights(encoder, path, prefix="_orig_mod.")
+    assert all(torch.equal(value, compiled[key]) for key, value in encoder.state_dict().items())
+
+
 def test_a_prefix_that_no_name_has_is_refused(save):
     message = r"weights.safetensors has no name that begins with the prefix 'ema\.'; names begin"
     with pytest.raises(ValueError, match=message):

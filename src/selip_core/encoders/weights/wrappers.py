@@ -88,9 +88,12 @@ def drop_transparent(name: str) -> str:
 
 
 def _under(prefix: str, names: Mapping[str, str], file: str) -> dict[str, str]:
-    start = drop_transparent(prefix + "x")[:-1]
+    # What names one of two copies is a prefix as it is written, even if it is a wrapper's.
+    start = drop_transparent(prefix + "x")[:-1] or prefix
     found = {
-        old: new.removeprefix(start) if new.startswith(start) else old.removeprefix(prefix)
+        old: new.removeprefix(start)
+        if new.startswith(start)
+        else drop_transparent(old.removeprefix(prefix))
         for old, new in names.items()
         if new.startswith(start) or old.startswith(prefix)
     }
