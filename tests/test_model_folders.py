@@ -186,6 +186,10 @@ ELSEWHERE = {
         ),
         "^2_Dense/pytorch_model.bin of the sentence encoder is a pickle",
     ),
+    "a router without routes": (
+        lambda f: with_module(f, 0, type=f"{ST}.Router", path="routes"),
+        "routes/router_config.json of the model must name the modules of its Router under 'types'",
+    ),
     "no JSON": (
         lambda f: (f / "modules.json").write_text("["),
         "modules.json of the model is damaged: it is not JSON",

@@ -104,7 +104,8 @@ def sentence_modules(folder: Path) -> Iterator[tuple[str, str, str]]:
     Nothing is yielded where the folder has no ``modules.json``.
 
     Raises:
-        ValueError: If a module is none of :data:`KINDS`, or lies outside the folder.
+        ValueError: If a module is none of :data:`KINDS`, or lies outside the folder; if a Router
+            names no modules.
     """
     modules = read_json(folder / MODULES)
     if modules is None:
@@ -211,11 +212,18 @@ def _checked(folder: Path, file: str, name: str, path: str) -> Iterator[tuple[st
     yield file, kind, path
     if kind != "Router":
         return
+    has_routes = False
     for config in ("router_config.json", "config.json"):
         routes = read_json(folder / path / config)
         types = routes.get("types") if isinstance(routes, dict) else None
         for inner, own in types.items() if isinstance(types, dict) else ():
+            has_routes = True
             yield from _checked(folder, _join(path, config), str(own), _join(path, inner))
+    if not has_routes:
+        raise ValueError(
+            f"{_join(path, 'router_config.json')} of the model must name the modules of its Router "
+            "under 'types', got none: fetch the model again"
+        )
 
 
 def _require_no_mapping(name: str, config: Any) -> None:
