@@ -8,6 +8,7 @@ from pathlib import Path
 _BLOCK = b"\0" * 4096
 _OTHER = "choose another folder"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_WRONG_PATH = {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
 
 
 def require_writable(folder: str | os.PathLike[str]) -> None:
@@ -52,3 +53,18 @@ def is_readable(folder: str | os.PathLike[str]) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_wrong_path(error: ValueError) -> bool:
+    """Return whether an error of :func:`require_writable` says that the path can be no folder.
+
+    Example:
+        >>> file = Path(tempfile.mkdtemp()) / "notes.txt"
+        >>> _ = file.write_text("mine")
+        >>> try:
+        ...     require_writable(file)
+        ... except ValueError as error:
+        ...     is_wrong_path(error)
+        True
+    """
+    return getattr(error.__cause__, "errno", None) in _WRONG_PATH

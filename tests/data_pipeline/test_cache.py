@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel
 import pytest
@@ -184,14 +185,34 @@ def test_a_folder_that_can_only_be_read_is_one_warning(cache, another_user, sour
     assert "cannot be written to (Permission denied): what it holds is used" in warning
 
 
-def test_a_folder_that_cannot_be_used_is_an_error_at_the_start(cache, another_user, source):
+def test_a_path_that_can_be_no_folder_is_an_error_at_the_start(source):
     with pytest.raises(ValueError, match=r"cannot write to the folder .*: Not a directory"):
         VolumeCache(source / "cache", PREPROCESSING)
     with pytest.raises(ValueError, match=r"cannot write to the folder .*: File exists"):
         VolumeCache(source, PREPROCESSING)
+
+
+def test_a_folder_that_can_be_neither_read_nor_made_is_one_warning(
+    cache, another_user, source, fresh, caplog
+):
     cache.folder.chmod(0o700)
-    with another_user(), pytest.raises(ValueError, match=r"Permission denied; choose another"):
-        VolumeCache(cache.folder, PREPROCESSING)
+    for folder in (cache.folder, cache.folder / "below"):
+        caplog.clear()
+        with another_user():
+            theirs = VolumeCache(folder, PREPROCESSING)
+            assert torch.equal(theirs.get(source, "here"), fresh)
+        (warning,) = [record.message for record in caplog.records]
+        assert "the volume cache cannot be used (Permission denied): volumes are" in warning
+
+
+def test_a_folder_that_finds_no_room_is_one_warning(source, fresh, tmp_path, monkeypatch, caplog):
+    def no_room(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "mkdir", no_room)
+    assert torch.equal(VolumeCache(tmp_path / "c", PREPROCESSING).get(source, "here"), fresh)
+    (warning,) = [record.message for record in caplog.records]
+    assert "the volume cache cannot be used (No space left on device)" in warning
 
 
 def test_a_full_disk_is_one_warning(cache, read, limit_file_size):

@@ -121,14 +121,21 @@ def test_a_folder_that_can_only_be_read_is_read(folder, another_user):
     assert files(folder) == before
 
 
-def test_a_folder_that_cannot_be_used_is_an_error(folder, another_user):
+def test_a_path_that_can_be_no_folder_is_an_error(folder):
     folder.write_text("a file")
     with pytest.raises(ValueError, match="cannot write to the folder"):
         embed(encode, TEXTS, cache=folder, revision="1")
-    folder.unlink()
+
+
+def test_a_folder_that_can_be_neither_read_nor_made_is_one_warning(folder, another_user):
     folder.mkdir(mode=0o700)
-    with another_user(), pytest.raises(ValueError, match="Permission denied; choose another"):
-        embed(encode, TEXTS, cache=folder, revision="1")
+    for closed in (folder, folder / "below"):
+        with another_user(), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            embeddings = embed(encode, TEXTS, cache=closed, revision="1")
+        assert torch.equal(embeddings, embed(encode, TEXTS))
+        (warning,) = [str(each.message) for each in caught]
+        assert "the cache of embeddings cannot be used (Permission denied)" in warning
 
 
 def test_a_full_disk_is_one_warning(folder, limit_file_size):

@@ -15,7 +15,7 @@ from torch import Tensor
 from selip_core.data.preprocessing import Preprocessing
 from selip_core.errors import WriteError
 from selip_core.files import atomic_path, remove_partial_files
-from selip_core.folders import is_readable, require_writable
+from selip_core.folders import is_readable, is_wrong_path, require_writable
 from selip_core.tensor_files import load_tensors, save_tensors
 
 PREPROCESSING_VERSION = 2
@@ -26,7 +26,7 @@ _IMAGE = "image"
 _KEY = "key"
 _DAY = 86400.0
 
-_READ_ONLY, _WRITE, _READ, _DAMAGED = range(4)
+_READ_ONLY, _WRITE, _READ, _DAMAGED, _CLOSED = range(5)
 _MESSAGES = (
     "the volume cache cannot be written to ({reason}): what it holds is used, and volumes that it "
     "lacks are preprocessed in every epoch",
@@ -35,6 +35,8 @@ _MESSAGES = (
     "an entry of the volume cache cannot be read ({reason}): it is left as it is, and its volume "
     "is preprocessed in every epoch",
     "a damaged entry of the volume cache is built again",
+    "the volume cache cannot be used ({reason}): volumes are preprocessed in every epoch; make "
+    "room or name another folder for the next run",
 )
 
 _logger = logging.getLogger(__name__)
@@ -49,16 +51,17 @@ class VolumeCache:
 
     The cache is optional: whatever happens to it, :meth:`get` returns the volume. An entry that is
     not what was written, by its SHA-256, is built again. An entry that cannot be read is not called
-    damaged, and stays. A folder of another user that can only be read is read. Once an entry cannot
-    be written, on a full disk or since the folder is gone, no more are. Each of these is one
-    warning in the log, however many entries and worker processes meet it.
+    damaged, and stays. A folder of another user that can only be read is read, and one that can be
+    neither made nor read is done without. Once an entry cannot be written, on a full disk or since
+    the folder is gone, no more are. Each of these is one warning in the log, however many entries
+    and worker processes meet it.
 
     Args:
         folder: Made if it is missing.
         preprocessing: What to apply to volumes that are not there.
 
     Raises:
-        ValueError: If the folder can be neither made nor read.
+        ValueError: If the path can be no folder, as where a file has its name.
 
     Example:
         >>> import tempfile, nibabel, numpy
@@ -80,9 +83,9 @@ class VolumeCache:
         try:
             require_writable(self.folder)
         except ValueError as error:
-            if not is_readable(self.folder):
+            if is_wrong_path(error):
                 raise
-            self._warn(_READ_ONLY, error.__cause__)
+            self._warn(_READ_ONLY if is_readable(self.folder) else _CLOSED, error.__cause__)
         else:
             remove_partial_files(self.folder, minimum_age=_DAY)
 
@@ -92,6 +95,8 @@ class VolumeCache:
         Raises:
             DataError: If the volume cannot be used; ``where`` names its place.
         """
+        if self._warned[_CLOSED]:
+            return self.preprocessing(path, where)
         try:
             key = self._key(path)
         except OSError:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from selip_core.errors import WriteError
 from selip_core.files import atomic_path, remove_partial_files
-from selip_core.folders import is_readable, require_writable
+from selip_core.folders import is_readable, is_wrong_path, require_writable
 from selip_core.similarity.operators import Index
 from selip_core.tensor_files import load_tensors, save_tensors
 
@@ -38,6 +38,10 @@ _READ = (
     "a file of the cache of embeddings cannot be read ({reason}): it is left as it is, and its "
     "texts are embedded again"
 )
+_CLOSED = (
+    "the cache of embeddings cannot be used ({reason}): texts are embedded in every run; make room "
+    "or name another folder"
+)
 _DAMAGED = "a file of the cache of embeddings is damaged: its texts are embedded again"
 
 
@@ -50,15 +54,16 @@ class EmbeddingCache:
     another folder, so nothing stale is served.
 
     The cache is optional: a file that is damaged, by its SHA-256, or cannot be read, a full disk
-    and a folder that can only be read are one warning each, and texts are embedded as without a
-    cache. A damaged file is replaced by the next one that is written; nothing is ever deleted.
+    and a folder that can only be read, or not even that, are one warning each, and texts are
+    embedded as without a cache. A damaged file is replaced by the next one that is written; nothing
+    is ever deleted.
 
     Args:
         folder: Made, with those above it, if it is missing.
         encoder: Tells one encoder from another, such as the hash of its files.
 
     Raises:
-        ValueError: If the folder can be neither made nor read.
+        ValueError: If the path can be no folder, as where a file has its name.
 
     Example:
         >>> import tempfile
@@ -80,9 +85,9 @@ class EmbeddingCache:
         try:
             require_writable(self.folder)
         except ValueError as error:
-            if not is_readable(folder):
+            if is_wrong_path(error):
                 raise
-            self._warn(_READ_ONLY, error.__cause__)
+            self._warn(_READ_ONLY if is_readable(folder) else _CLOSED, error.__cause__)
         else:
             remove_partial_files(self.folder, minimum_age=_DAY)
 
@@ -100,7 +105,7 @@ class EmbeddingCache:
 
     def write(self, texts: Sequence[str], embeddings: Float[Tensor, "texts r"]) -> None:
         """Keep the embeddings of these texts; after a failure, no more are kept."""
-        if {_READ_ONLY, _WRITE} & self._warned:
+        if {_READ_ONLY, _WRITE, _CLOSED} & self._warned:
             return
         joined = bytearray(b"".join(map(_hash, texts)))
         hashes = torch.frombuffer(joined, dtype=torch.uint8).view(-1, _HASH_BYTES)
@@ -115,6 +120,8 @@ class EmbeddingCache:
             self._warn(_WRITE, error)
 
     def _files(self) -> list[Path]:
+        if _CLOSED in self._warned:
+            return []
         try:
             return sorted(
                 path
