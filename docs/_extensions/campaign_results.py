@@ -11,7 +11,7 @@ def campaign_rows(result: dict[str, Any]) -> Sequence[Sequence[str]]:
             campaign["campaign"].rstrip("."),
             f"{campaign['cases']:,}",
             str(campaign["failures"]),
-            f"pytest {campaign['test']}",
+            f"pytest {campaign['test']} --campaign-scale {campaign['scale']:g}",
         ]
         for campaign in result["campaigns"]
     ]

@@ -47,6 +47,7 @@ def campaign(request: pytest.FixtureRequest) -> Iterator[Campaign]:
         "campaign": document.strip().splitlines()[0],
         "cases": run.cases,
         "failures": len(run.failures),
+        "scale": run.scale,
         "test": request.node.nodeid,
     }
     request.config.stash.setdefault(RESULTS, []).append(row)
