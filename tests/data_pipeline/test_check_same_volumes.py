@@ -84,3 +84,13 @@ def test_a_copied_dicom_folder(two):
 def test_a_missing_volume_is_one_issue(two):
     (two.parent / "b.nii.gz").unlink()
     assert issues(two) == [("error", "volume", "manifest.jsonl:2 $.volume")]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_devices_and_pipes_are_not_waited_for(two, make):
+    for name in ("a", "b"):
+        (two.parent / f"{name}.nii.gz").unlink()
+        make(two.parent / f"{name}.nii.gz")
+    found = check_manifest(two, workers=2).issues
+    of_volumes = [issue.message for issue in found if issue.check == "volume"]
+    assert of_volumes == ["is a device or a pipe, not a file; copy it to a file"] * 2

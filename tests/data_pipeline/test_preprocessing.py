@@ -167,3 +167,18 @@ def test_whatever_fails_is_an_error_of_the_volume(tmp_path, phantom, monkeypatch
     monkeypatch.setattr(preprocessing, "_smooth", fail)
     with pytest.raises(DataError, match="m:1: needs more memory than there is"):
         Preprocessing()(tmp_path / "a.nii.gz", "m:1")
+
+
+def test_a_bug_in_preprocessing_is_not_blamed_on_the_file(tmp_path, phantom, monkeypatch):
+    def fail(image, percentiles):
+        raise TypeError("jane")
+
+    nibabel.save(phantom, tmp_path / "t2.nii.gz")
+    monkeypatch.setattr("selip_core.data.preprocessing._scale", fail)
+    with pytest.raises(DataError) as caught:
+        Preprocessing()(tmp_path / "t2.nii.gz", "m.jsonl:1")
+    (problem,) = caught.value.problems
+    assert problem.message == (
+        "was read, but cannot be preprocessed (TypeError), probably by a bug in selip-core: please "
+        "report the type"
+    )

@@ -141,6 +141,22 @@ def test_all_missing_volumes_are_named_at_once(volumes):
     ]
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_devices_and_pipes_are_not_waited_for(volumes, link):
+    os.mkfifo(volumes / "series" / "pipe")
+    (volumes / "1.nii.gz").unlink()
+    if link:
+        (volumes / "1.nii.gz").symlink_to("/dev/zero")
+    else:
+        os.mkfifo(volumes / "1.nii.gz")
+    manifest = manifest_of(volumes)
+    with pytest.raises(DataError) as caught:
+        record_data(manifest, [manifest])
+    assert [str(problem) for problem in caught.value.problems] == [
+        "manifest.jsonl:2 $.volume: is a device or a pipe, not a file; copy it to a file",
+    ]
+
+
 def test_volumes_that_are_not_used_are_not_read(volumes):
     manifest = manifest_of(volumes)
     (volumes / "1.nii.gz").unlink()

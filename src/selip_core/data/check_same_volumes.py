@@ -94,8 +94,8 @@ def _of_all_files(
 
     def keys_of(volume: Path) -> tuple[int | str, ...]:
         try:
-            files = filter(Path.is_file, volume.iterdir()) if volume.is_dir() else [volume]
-            return tuple(sorted(map(key, files), key=str))
+            paths = volume.iterdir() if volume.is_dir() else [volume]
+            return tuple(sorted(map(key, filter(Path.is_file, paths)), key=str))
         except (OSError, UnusableVolumeError):  # an issue of the check that reads volumes
             return ()
 

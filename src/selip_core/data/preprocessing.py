@@ -123,7 +123,7 @@ class Preprocessing:
             message = str(error)
         except Exception as error:  # one volume must not end the work on all others
             _logger.debug("a volume cannot be prepared", exc_info=True)
-            message = describe_failure(error)
+            message = describe_failure(error, was_read=True)
         raise DataError("a volume cannot be used", [Problem(where, message)])
 
     def require_fit(self, image: "MetaTensor") -> None:

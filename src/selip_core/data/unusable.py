@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 from selip_core.data.memory import VOLUME_MEMORY
@@ -59,12 +60,35 @@ def require_size(unpacked: int, limit: int) -> None:
     VOLUME_MEMORY.admit(unpacked)
 
 
-def describe_failure(error: Exception) -> str:
-    """Return the cause and the remedy for an exception that a reader did not raise on purpose."""
+def require_file(mode: int) -> None:
+    """Refuse what is no regular file: opening a pipe waits, and reading a device may never end.
+
+    Args:
+        mode: As ``stat`` gives it.
+
+    Raises:
+        UnusableVolumeError: If it is a device, a pipe or a socket.
+    """
+    if not stat.S_ISREG(mode):
+        raise UnusableVolumeError("is a device or a pipe, not a file; copy it to a file")
+
+
+def describe_failure(error: Exception, was_read: bool = False) -> str:
+    """Return the cause and the remedy for an exception that was not raised on purpose.
+
+    Args:
+        error: By a reader, or by what follows it.
+        was_read: The file had been read by then, so that it is not the cause.
+    """
     if isinstance(error, MemoryError) or "allocate memory" in str(error):
         return (
             "needs more memory than there is; close other programs, read fewer volumes at a time "
             "(workers), or lower data.max_volume_gib so that large ones are refused"
+        )
+    if was_read:
+        return (
+            f"was read, but cannot be preprocessed ({type(error).__name__}), probably by a bug in "
+            "selip-core: please report the type"
         )
     return (
         f"cannot be read ({type(error).__name__}): truncated, damaged, or neither NIfTI nor a "

@@ -18,6 +18,7 @@ from selip_core.data.unusable import (
     describe_failure,
     describe_os_error,
     limit_bytes,
+    require_file,
 )
 from selip_core.errors import DataError, Problem
 
@@ -91,8 +92,7 @@ def open_volume(path: Path, geometry: Geometry = "auto", limit: int | None = Non
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             return read_dicom(path, limit)
-        if not stat.S_ISREG(mode):  # a pipe would be waited for
-            raise UnusableVolumeError("is a device or a pipe, not a file; copy it to a file")
+        require_file(mode)
         with quiet_readers():
             return read_nifti(path, geometry, limit)
     except (UnusableVolumeError, ImportError):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from selip_core.data import Manifest
-from selip_core.data.unusable import describe_os_error
+from selip_core.data.unusable import UnusableVolumeError, describe_os_error, require_file
 from selip_core.digests import SEAL, sealed
 from selip_core.errors import DataError, Problem
 
@@ -185,11 +185,13 @@ def _sample_all(manifests: list[Manifest], key: bytes) -> dict[str, str]:
 
     def sample(place: tuple[Manifest, int]) -> str | Problem:
         manifest, index = place
+        path, where = manifest.volume_path(index), manifest.place(index, "volume")
         try:
-            return _sample(manifest.volume_path(index), key)
+            return _sample(path, key)
+        except UnusableVolumeError as error:
+            return Problem(where, str(error))
         except OSError as error:
-            message = describe_os_error(error, manifest.volume_path(index))
-            return Problem(manifest.place(index, "volume"), message)
+            return Problem(where, describe_os_error(error, path))
 
     with ThreadPoolExecutor(_READERS) as pool:
         digests = list(pool.map(sample, rows))
@@ -206,7 +208,11 @@ def _sample_all(manifests: list[Manifest], key: bytes) -> dict[str, str]:
 def _sample(path: Path, key: bytes) -> str:
     """Return a digest of the size of a volume and of samples of its content."""
     digest = hashlib.blake2b(key=key, digest_size=8)
-    files = sorted(_files(path)) if path.is_dir() else [path]
+    if path.is_dir():
+        files = sorted(_files(path))
+    else:
+        require_file(path.stat().st_mode)
+        files = [path]
     sizes = [file.stat().st_size for file in files]
     names = [file.relative_to(path).as_posix() for file in files]
     digest.update(json.dumps([names, sizes]).encode())
@@ -218,8 +224,12 @@ def _sample(path: Path, key: bytes) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and in those below it, without devices and pipes."""
+    os.scandir(folder).close()  # os.walk passes over what it cannot list
     for parent, _, names in os.walk(folder):
-        yield from (Path(parent, name) for name in names)
+        for path in (Path(parent, name) for name in names):
+            if path.is_file() or not path.exists():  # a link to nothing is an error
+                yield path
 
 
 def _blocks(file: Path, count: int) -> Iterator[bytes]:
