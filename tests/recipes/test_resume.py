@@ -1,17 +1,19 @@
 """Runs that are resumed after their data, their folder or their machine changed."""
 
 import json
+import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
+import signal
+import time
 
 import numpy as np
 import pytest
 
+from selip_core.data import VolumeDataset
 from selip_core.errors import DataError
 from selip_core.interruption import Interrupted
-from selip_core.recipes import pretrain
+from selip_core.recipes import loading, pretrain
 from selip_core.recipes.folder_lock import lock_folder
 from selip_core.recipes.training import Trainer
 
@@ -238,29 +240,36 @@ def test_several_processes_are_refused_before_anything_is_written(
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_reader_is_named(data, make_config, tmp_path, monkeypatch, workers):
-    take_step = Trainer.step
+    training, read = os.getpid(), VolumeDataset._read
 
-    def kill_then_step(self, batch):
-        children = subprocess.run(
-            ["pgrep", "-P", str(os.getpid())], capture_output=True, text=True
-        ).stdout.split()
-        for child in children:
-            with open(f"/proc/{child}/cmdline") as file:  # noqa: PTH123
-                if sys.executable.rpartition("/")[2][:6] in file.read():
-                    os.kill(int(child), 9)
-        return take_step(self, batch)
+    def killed_in_readers(self, index):
+        if os.getpid() != training and index == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(self, index)
 
-    monkeypatch.setattr(Trainer, "step", kill_then_step)
+    monkeypatch.setattr(VolumeDataset, "_read", killed_in_readers)
     config = make_config(data={"workers": workers, "in_memory": False})
     with pytest.raises(ChildProcessError, match="a process that reads volumes was killed"):
         pretrain(data, config, tmp_path / "run", progress=False)
 
 
+@pytest.mark.parametrize("error", [EOFError(), ConnectionResetError(104, "reset by peer")])
+def test_a_reader_killed_while_it_hands_over_a_batch_is_named(error):
+    reader = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    reader.start()
+    reader.kill()
+
+    def batches():
+        raise error
+        yield
+
+    with pytest.raises(ChildProcessError, match="a process that reads volumes was killed"):
+        loading._next(batches(), None, [], {reader})
+
+
 def test_a_batch_on_which_a_reader_failed_is_read_again(
     data, make_config, tmp_path, monkeypatch, caplog
 ):
-    from selip_core.data import VolumeDataset
-
     training, read = os.getpid(), VolumeDataset._read
 
     def fail_in_readers(self, index):

@@ -2,8 +2,9 @@
 
 import logging
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ from selip_core.interruption import ignore_signals
 
 _LOST = ("DataLoader worker (pid", "shared memory", "unable to write to file </torch")
 """How torch says that a reader was killed, or that shared memory is short."""
+
+_LAST_MOMENT = 0.2
+"""Seconds to wait for the end of a reader that no longer answers."""
 
 _logger = logging.getLogger(__name__)
 
@@ -46,7 +50,7 @@ def load_batches(
     readers = set(multiprocessing.active_children()) - before
     try:
         for batch in batches:
-            yield _next(items, volumes, batch)
+            yield _next(items, volumes, batch, readers)
     finally:
         # An error that is on its way up keeps the iterator alive, and it the readers.
         getattr(items, "_shutdown_workers", lambda: None)()
@@ -70,14 +74,21 @@ def lost_readers_named() -> Iterator[None]:
         raise
 
 
-def _next(items: Iterator[dict[str, Any]], volumes: VolumeDataset, batch: list[int]) -> Any:
+def _next(
+    items: Iterator[dict[str, Any]],
+    volumes: VolumeDataset,
+    batch: list[int],
+    readers: Collection[BaseProcess],
+) -> Any:
     """Return the next batch; one on which a reader failed is read again here."""
     try:
         with lost_readers_named():
             return next(items)
     except ChildProcessError:
         raise
-    except (RuntimeError, OSError, DataError) as error:
+    except (RuntimeError, OSError, EOFError, DataError) as error:
+        if isinstance(error, EOFError | ConnectionError) and _has_lost_one(readers):
+            raise ChildProcessError(_about_lost_reader(error)) from error
         # A reader's error comes as one text with a traceback: here it is itself again.
         again = default_collate([volumes[index] for index in batch])
         _logger.warning(
@@ -85,6 +96,13 @@ def _next(items: Iterator[dict[str, Any]], volumes: VolumeDataset, batch: list[i
             type(error).__name__,
         )
         return again
+
+
+def _has_lost_one(readers: Collection[BaseProcess]) -> bool:
+    """Return whether a reader was killed; its connections close a moment before it is gone."""
+    for reader in readers:
+        reader.join(_LAST_MOMENT)
+    return any(reader.exitcode not in (None, 0) for reader in readers)
 
 
 def _about_lost_reader(error: Exception) -> str:
