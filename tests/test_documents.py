@@ -55,6 +55,18 @@ def test_toml_that_is_refused(tmp_path, case):
     assert "jane" not in found
 
 
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le"])
+def test_toml_in_another_encoding_is_still_toml(tmp_path, codec):
+    found = message(read_toml_document, tmp_path / "a.toml", "epochs = 2\n".encode(codec))
+    assert found.endswith("convert it: iconv -f UTF-16LE -t UTF-8 OLD > NEW")
+
+
+def test_yaml_in_another_encoding_is_both(tmp_path):
+    found = message(read_toml_document, tmp_path / "a.toml", "epochs: 2\n".encode("utf-16"))
+    assert "is text in UTF-16LE, not in UTF-8" in found
+    assert found.endswith("; then it is YAML, not TOML")
+
+
 def test_all_numbers_that_are_not_finite_are_named(tmp_path):
     found = message(read_toml_document, tmp_path / "a.toml", "b = nan\n[a]\nc = [1.0, inf]")
     assert "(2 problems)" in found

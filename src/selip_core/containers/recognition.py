@@ -152,9 +152,14 @@ def _foreign_encoding(data: bytes, wanted: str) -> str:
 
 def _in_encoding(name: str, data: bytes, wanted: str) -> str:
     """Return the message about an encoding, and about a layout that is wrong as well."""
-    known = layout_of(data.decode(name, errors="replace"))
+    text = data.decode(name, errors="replace")
+    known = layout_of(text) if wanted == JSON_LINES else document_layout_of(text)
     message = f"is text in {name}, not in UTF-8; {_conversion(name)}"
-    return message if known is None else f"{message}; then it is {known.name}, not {wanted}"
+    return (
+        message
+        if known is None or known.name == wanted
+        else f"{message}; then it is {known.name}, not {wanted}"
+    )
 
 
 def _conversion(name: str) -> str:
