@@ -210,8 +210,8 @@ def _check_settings(statements: list[Statement], settings: Settings, rank: int) 
     ]
     if differing:
         raise ValueError(
-            f"all ranks of the group must call the loss alike, got {'; '.join(differing)}. Give "
-            "every rank the same"
+            "all ranks of the group must call the loss with the same settings, got "
+            f"{'; '.join(differing)}"
         )
 
 

@@ -27,8 +27,8 @@ class Pseudonyms:
     """Names that replace the ids of rows and patients: equal for equal ids of the same data.
 
     Keyed hashes (HMAC-SHA256, 64 bits); the key is a digest of ids, patients and reports, and
-    written nowhere. Whoever has the data can make the names again; without the reports a guessed id
-    cannot be checked.
+    written nowhere. The names can be made again from the data alone; without the reports a guessed
+    id cannot be checked.
 
     Args:
         manifest: The rows that are measured.

@@ -153,7 +153,7 @@ def match(layout: WeightFormat, tensors: Tensors, adapt: Adaptation) -> Match:
 
     Raises:
         ValueError: If two tensors of the file belong to one place, if the names of one place have
-            different values, or if positions are of another grid than told.
+            different values, or if positions are of another grid than given.
     """
     own = places(adapt.encoder)
     known = {name: place.tensor for place in own for name in place.names}

@@ -252,8 +252,8 @@ def reason(message: str, path: Path) -> str:
             f"the default of torch.save, is read here. {ask('')}"
         )
     detail = textwrap.shorten(" ".join(_DETAIL.findall(message)[:1]), 200, placeholder=" ...")
-    told = f" ({detail})" if detail else ""
-    return f"was refused: it is damaged, or holds what no state dict does{told}; fetch it again"
+    shown = f" ({detail})" if detail else ""
+    return f"was refused: it is damaged, or holds what no state dict does{shown}; fetch it again"
 
 
 def ask(weights: str) -> str:
