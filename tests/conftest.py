@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import settings
 
 # A loaded machine is not a failure: speed is measured in benchmarks, never in tests.
@@ -147,3 +148,29 @@ def usual_signals() -> None:
     for name in ("SIGHUP", "SIGTERM"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session")
+def write_bert() -> Callable[..., Path]:
+    """Write a BERT of one narrow layer and random weights, with its tokenizer, into a folder."""
+    transformers = pytest.importorskip("transformers")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "pons", "insula"]
+
+    def write(folder: Path, half: bool = False) -> Path:
+        vocabulary = {word: index for index, word in enumerate(words)}
+        tokenizer = transformers.BertTokenizerFast(vocab=vocabulary, model_max_length=16)
+        tokenizer.save_pretrained(folder)
+        config = transformers.BertConfig(
+            vocab_size=len(words),
+            hidden_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+            max_position_embeddings=16,
+        )
+        torch.manual_seed(0)
+        model = transformers.BertModel(config)
+        (model.half() if half else model).save_pretrained(folder)
+        return folder
+
+    return write

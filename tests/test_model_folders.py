@@ -18,23 +18,9 @@ ST = "sentence_transformers.models"
 
 
 @pytest.fixture(scope="session")
-def model(tmp_path_factory):
+def model(tmp_path_factory, write_bert):
     """A sentence model of random weights: a BERT, the mean over its tokens, a dense layer."""
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("sentence_model")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "pons", "insula"]
-    transformers.BertTokenizerFast(
-        vocab={word: i for i, word in enumerate(words)}, model_max_length=16
-    ).save_pretrained(folder)
-    config = transformers.BertConfig(
-        vocab_size=7,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=16,
-    )
-    transformers.BertModel(config).save_pretrained(folder)
+    folder = write_bert(tmp_path_factory.mktemp("sentence_model"))
     paths = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense"}
     modules = [
         {"idx": i, "name": str(i), "path": path, "type": f"{ST}.{kind}"}

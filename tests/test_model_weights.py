@@ -16,23 +16,9 @@ WORDS = "embeddings.word_embeddings.weight"
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, write_bert):
     """A BERT of random weights with its tokenizer, which both libraries load."""
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("bert")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "pons", "insula"]
-    vocabulary = {word: index for index, word in enumerate(words)}
-    transformers.BertTokenizerFast(vocab=vocabulary, model_max_length=16).save_pretrained(folder)
-    config = transformers.BertConfig(
-        vocab_size=7,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=16,
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    return folder
+    return write_bert(tmp_path_factory.mktemp("bert"))
 
 
 def load_text_encoder(folder):

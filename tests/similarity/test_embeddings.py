@@ -162,24 +162,9 @@ def test_an_unknown_model_is_told(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def tiny(tmp_path_factory, write_bert):
     """A sentence-transformers model of random weights in half precision, in a folder."""
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("tiny")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "pons", "insula"]
-    transformers.BertTokenizerFast(
-        vocab={word: i for i, word in enumerate(vocabulary)}, model_max_length=16
-    ).save_pretrained(folder)
-    config = transformers.BertConfig(
-        vocab_size=7,
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=16,
-    )
-    torch.manual_seed(0)
-    transformers.BertModel(config).half().save_pretrained(folder)
+    folder = write_bert(tmp_path_factory.mktemp("tiny"), half=True)
     (folder / "modules.json").write_text(
         json.dumps(
             [
